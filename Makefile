@@ -1,0 +1,47 @@
+# mydocker: `make` builds ./mydocker, one static binary; `make help` lists the rest.
+
+# TARGET=x86_64-unknown-linux-musl builds for another target, where its standard library is installed.
+TARGET ?=
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO_TARGET_DIR ?= target
+BUILT = $(CARGO_TARGET_DIR)/$(if $(TARGET),$(TARGET)/)release/mydocker
+
+.PHONY: all build demo test bench lint install clean help
+
+all: build
+
+# Cargo knows what has changed.
+build:
+	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR) cargo build --release --locked $(if $(TARGET),--target $(TARGET))
+	install -m 755 $(BUILT) mydocker
+
+demo: build
+	scripts/demo.sh
+
+test: build
+	scripts/test.sh
+
+bench: build
+	scripts/bench.sh
+
+lint:
+	scripts/lint.sh
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 mydocker $(DESTDIR)$(PREFIX)/bin/mydocker
+
+clean:
+	cargo clean
+	rm -f mydocker
+
+help:
+	@echo 'make            build ./mydocker, a static binary'
+	@echo 'make demo       a busybox image from a registry on 127.0.0.1, and containers of it'
+	@echo 'make test       install what the tests need, and run them all (root)'
+	@echo 'make bench      the same work beside bwrap, crun, runc and podman (root)'
+	@echo 'make lint       rustfmt, clippy, shellcheck'
+	@echo 'make install    to $$(DESTDIR)$$(PREFIX)/bin (PREFIX=/usr/local)'
+	@echo 'make clean      remove what was built'
+	@echo 'TARGET=...      build for another target, such as x86_64-unknown-linux-musl'

@@ -1,0 +1,124 @@
+#!/bin/bash
+# demo.sh: `make demo`. From nothing to a shell in a container, without leaving the
+# machine: a real registry on 127.0.0.1, a busybox image pushed into it with curl, and
+# the main job, as root and as an ordinary user. Each command is shown as it is run.
+set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin
+scripts=$(cd "$(dirname "$0")" && pwd)
+"$scripts/setup.sh" demo
+cd "$scripts/.."
+[[ -x mydocker ]] || make
+
+# Not /tmp: that may be a tmpfs, which before Linux 6.6 cannot hold a user's store.
+room=$(mktemp -d /var/tmp/mydocker-demo.XXXXXX)
+chmod 755 "$room"
+registry=
+clean_up() {
+    status=$?
+    [[ -z $registry ]] || kill "$registry" 2>/dev/null || :
+    [[ -z $registry ]] || wait "$registry" 2>/dev/null || :
+    # A user's store holds files of his subordinate ids: mydocker removes those.
+    rm -rf "$room" 2>/dev/null || echo "demo.sh: could not remove all of $room" >&2
+    exit "$status"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+say() { printf '\n# %s\n' "$*"; }
+show() { # COMMAND...: as the reader would type it, then its output
+    printf '$'
+    printf ' %s' "${@@Q}" | sed -E "s/'([A-Za-z0-9_.\/:=@%+,-]+)'/\1/g"
+    printf '\n'
+    "$@"
+}
+
+# ---------------------------------------------------------------- the registry
+
+say 'A registry on 127.0.0.1 (docker-registry, which is what docker itself uses).'
+port=5055
+while (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
+url=http://127.0.0.1:$port
+cat >"$room/registry.yml" <<END
+version: 0.1
+log: {level: error, accesslog: {disabled: true}}
+storage: {filesystem: {rootdirectory: $room/registry}}
+http: {addr: "127.0.0.1:$port"}
+END
+env -i docker-registry serve "$room/registry.yml" 2>"$room/registry.log" &
+registry=$!
+until curl -qsf --noproxy '*' "$url/v2/" >/dev/null; do
+    kill -0 "$registry" || { cat "$room/registry.log" >&2; exit 1; }
+    sleep 0.1
+done
+
+say 'An image: the static busybox of this machine, one layer, pushed with four requests.'
+root=$room/busybox
+mkdir -p "$root"/{bin,sbin,usr/bin,usr/sbin,etc,root,tmp,home}
+cp "$(command -v busybox)" "$root/bin/busybox"
+busybox --list-full | while read -r applet; do
+    [[ $applet == linuxrc || -e $root/$applet ]] || ln -s /bin/busybox "$root/$applet"
+done
+chmod 1777 "$root/tmp"
+echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
+echo 'root:x:0:' >"$root/etc/group"
+tar -C "$root" --owner=0 --group=0 --numeric-owner -cf "$room/layer.tar" .
+gzip -nk "$room/layer.tar"
+
+digest() { local sum; sum=$(sha256sum <"$1"); echo "sha256:${sum%% *}"; }
+push_blob() { # FILE
+    local where
+    where=$(curl -qsSf --noproxy '*' -X POST -D - -o /dev/null "$url/v2/library/busybox/blobs/uploads/" |
+        tr -d '\r' | sed -n 's/^location: //Ip')
+    curl -qsSf --noproxy '*' -X PUT -H 'Content-Type: application/octet-stream' \
+        --data-binary @"$1" "$where&digest=$(digest "$1")" >/dev/null
+}
+descriptor() { # FILE MEDIA-TYPE
+    printf '{"mediaType":"%s","size":%d,"digest":"%s"}' "$2" "$(stat -c %s "$1")" "$(digest "$1")"
+}
+oci=application/vnd.oci.image
+case $(uname -m) in
+    x86_64) arch=amd64 ;;
+    aarch64) arch=arm64 ;;
+    *) arch=$(uname -m) ;;
+esac
+printf '{"architecture":"%s","os":"linux","config":{"Cmd":["sh"],"Env":["PATH=/bin:/sbin:/usr/bin:/usr/sbin"]},"rootfs":{"type":"layers","diff_ids":["%s"]}}' \
+    "$arch" "$(digest "$room/layer.tar")" >"$room/config"
+printf '{"schemaVersion":2,"mediaType":"%s.manifest.v1+json","config":%s,"layers":[%s]}' "$oci" \
+    "$(descriptor "$room/config" $oci.config.v1+json)" \
+    "$(descriptor "$room/layer.tar.gz" $oci.layer.v1.tar+gzip)" >"$room/manifest"
+push_blob "$room/layer.tar.gz"
+push_blob "$room/config"
+curl -qsSf --noproxy '*' -X PUT -H "Content-Type: $oci.manifest.v1+json" \
+    --data-binary @"$room/manifest" "$url/v2/library/busybox/manifests/latest"
+echo "pushed busybox:latest, $(digest "$room/manifest")"
+
+# ---------------------------------------------------------------- the main job
+
+say 'The main job. The mirror is asked first for images of docker.io, so nothing leaves the machine.'
+export MYDOCKER_HOME=$room/store MYDOCKER_MIRROR=$url
+show ./mydocker run busybox sh -c 'echo "hello from $(hostname), pid $$, as $(id -un)"; ls /'
+
+say 'The second time the image is there already. A file made inside stays inside.'
+show ./mydocker run --rm --network none --hostname box busybox sh -c 'touch /made-inside; hostname; cat /proc/self/uid_map; ps'
+
+say 'What is in the store.'
+show ./mydocker images
+show ./mydocker ps -a
+
+if ((EUID == 0)); then
+    # The one who called sudo, or one who has subordinate ids, or nobody (one id only).
+    user=${SUDO_USER-}
+    [[ -n $user && $user != root ]] || user=$(cut -d: -f1 /etc/subuid 2>/dev/null | while read -r name; do
+        [[ $(id -u "$name" 2>/dev/null) -ge 1000 ]] && echo "$name" && break
+    done) || :
+    user=${user:-nobody}
+    say "The same as an ordinary user, $user: root inside, $user outside."
+    # A copy, for the clone may lie where others cannot reach it.
+    cp mydocker "$room/mydocker"
+    install -d -m 700 -o "$user" -g "$(id -g "$user")" "$room/home"
+    show setpriv --reuid="$user" --regid="$(id -g "$user")" --init-groups \
+        env -C "$room/home" HOME="$room/home" MYDOCKER_HOME="$room/home/store" "$room/mydocker" \
+        run --rm --network none busybox sh -c 'id; cat /proc/self/uid_map'
+fi
+
+say "That is all; $room and the registry go now. Try it at a terminal:  sudo ./mydocker run busybox sh"

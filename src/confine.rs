@@ -1,0 +1,105 @@
+//! What the command may do: capabilities(7), groups and ids, a keyring of its own.
+//!
+//! Docker's default set of capabilities is the bounding set of everything in the container: no
+//! program, setuid or not, gets more. All of it is bounded by the user namespace as well: the set
+//! reaches what the container owns and nothing else.
+//!
+//! [`become_user`] is the last step but `execve`.
+
+use crate::bundle::User;
+use crate::error::{Context, Result};
+use crate::sys;
+
+/// A capability: its bit, and its name without `CAP_`.
+pub struct Capability {
+    pub number: u32,
+    pub name: &'static str,
+}
+
+const fn capability(number: u32, name: &'static str) -> Capability {
+    Capability { number, name }
+}
+
+/// What docker leaves to a container; linux/capability.h has the numbers.
+pub const DEFAULT_CAPABILITIES: &[Capability] = &[
+    capability(0, "CHOWN"),
+    capability(1, "DAC_OVERRIDE"),
+    capability(3, "FOWNER"),
+    capability(4, "FSETID"),
+    capability(5, "KILL"),
+    capability(6, "SETGID"),
+    capability(7, "SETUID"),
+    capability(8, "SETPCAP"),
+    capability(10, "NET_BIND_SERVICE"),
+    capability(13, "NET_RAW"),
+    capability(18, "SYS_CHROOT"),
+    capability(27, "MKNOD"),
+    capability(29, "AUDIT_WRITE"),
+    capability(31, "SETFCAP"),
+];
+
+/// CAP_CHECKPOINT_RESTORE, the last one that Linux 5.9 and later know; a newer one, if the kernel
+/// has it, is dropped as well.
+const LAST_CAPABILITY: u32 = 40;
+
+/// The set as a bit mask.
+fn default_mask() -> u64 {
+    DEFAULT_CAPABILITIES.iter().fold(0, |mask, capability| mask | 1 << capability.number)
+}
+
+/// Leaves the bounding set with the default capabilities alone. It needs CAP_SETPCAP, so it comes
+/// before the change of user.
+pub fn bound_capabilities() -> Result<()> {
+    let dropped = (0..64).filter(|number| default_mask() & 1 << number == 0);
+    for number in dropped {
+        match sys::drop_bounding(number) {
+            // EINVAL: this kernel has no such capability, nor any after it.
+            Err(error) if number > LAST_CAPABILITY && error.raw_os_error() == Some(libc::EINVAL) => break,
+            dropped => dropped.context(format_args!("prctl(PR_CAPBSET_DROP, {number})"))?,
+        }
+    }
+    Ok(())
+}
+
+/// Becomes the container's user with no more capabilities than docker leaves: root keeps the default
+/// set, anybody else has none. Groups come first: without CAP_SETGID it would be too late. Returns whether
+/// ids have changed; the first process of a user namespace is 0:0 already.
+pub fn become_user(user: &User) -> Result<bool> {
+    sys::why("the groups of the image's user, none of the caller's");
+    match sys::setgroups(&user.groups) {
+        // A map that a user alone wrote forbids setgroups; then there is but one group to be in.
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) && user.groups.is_empty() => {}
+        set => set.context(format_args!("setgroups {:?}", user.groups))?,
+    }
+    if user.gid != 0 {
+        sys::setresgid(user.gid, user.gid, user.gid).context(format_args!("setresgid {}", user.gid))?;
+    }
+    if user.uid != 0 {
+        sys::why("leaving uid 0 clears every capability");
+        sys::setresuid(user.uid, user.uid, user.uid).context(format_args!("setresuid {}", user.uid))?;
+    } else {
+        sys::why("root in here has docker's default capabilities and no other");
+        sys::capset(default_mask(), default_mask(), 0).context("capset")?;
+    }
+    Ok(user.uid != 0 || user.gid != 0)
+}
+
+/// A keyring of its own, so that the container finds no key of the caller's session: keyrings(7).
+/// A kernel without keyrings has nothing to hide.
+pub fn own_keyring() -> Result<()> {
+    sys::why("a session keyring of its own: none of the caller's keys");
+    match sys::new_session_keyring() {
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        joined => joined.context("keyctl(KEYCTL_JOIN_SESSION_KEYRING)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_mask_is_dockers() {
+        assert_eq!(default_mask(), 0xa804_25fb);
+    }
+}

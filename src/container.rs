@@ -1,0 +1,448 @@
+//! The parent's story of one container: `mydocker run`.
+//!
+//! ```text
+//! engine                                    child (pid 1 of the container)
+//! ------                                    ------------------------------
+//! find or pull the image
+//! containers/<id>/ with config.json
+//! cgroup with limits
+//! clone(new namespaces) ------------------> moves itself into the cgroup
+//! id maps, a sealed copy of the engine      network and cgroup namespaces
+//! "go" with the copy ---------------------> executes it: mydocker child
+//! slirp4netns, if asked for <-------------- "namespace"
+//!                                           mounts, pivot_root, terminal
+//!                         <---------------- "terminal" with the pty's master
+//! "network" ------------------------------> capabilities, ids
+//!                         <---------------- end of file: execve has happened
+//! relays the terminal and signals           the command
+//! wait4 <---------------------------------- exits
+//! cgroup, slirp4netns, --rm: all goes
+//! ```
+//!
+//! One socket carries the conversation. An error in the child comes back over it as text, and the
+//! command has then not run. [`run`] is the story, told in this order.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use libc::{CLONE_NEWIPC, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS};
+
+use crate::bundle::{self, Bundle, Network};
+use crate::cgroup::Cgroups;
+use crate::error::{Context, Error, Result};
+use crate::idmap::{self, IdMap};
+use crate::image::{self, Image};
+use crate::init::{self, say};
+use crate::json::Json;
+use crate::network;
+use crate::options::{PullPolicy, RunOptions};
+use crate::pull;
+use crate::reference::Reference;
+use crate::state::Container;
+use crate::store::Store;
+use crate::sys::{self, Fd, Pid, STDIN, STDOUT};
+use crate::terminal::{self, Event, RawMode, Relay};
+use crate::user;
+
+/// Docker's PATH for an image that names none.
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// So many SIGINTs or SIGTERMs that the command does not end at, then it is killed, as docker does: pid 1
+/// of a container does not die of a signal that it has no handler for, pid_namespaces(7).
+const PATIENCE: u32 = 3;
+
+/// Runs a container from beginning to end; returns the command's exit code.
+pub fn run(options: &RunOptions) -> Result<i32> {
+    let terminal = wants_terminal(options)?;
+    sys::umask(0o022);
+    let store = Store::of_caller()?;
+    let map = IdMap::of_caller()?;
+    let image = find_image(&store, options, &map)?;
+    let found = find_user(&store, &image, options, &map)?;
+
+    // From here on a signal waits until the engine can do something sensible with it.
+    sys::why("signals wait from here on, and are passed to the command");
+    sys::block_signals().context("rt_sigprocmask")?;
+    sys::default_ignored_signals().context("read /proc/self/status")?;
+
+    let container = Container::create(&store)?;
+    let name = options.name.clone().unwrap_or_else(|| container.id.clone());
+    let ended = (|| {
+        if options.name.is_some() {
+            container.claim_name(&store, &name)?;
+        }
+        let bundle = describe(options, &image, found, &map, &container.id, &name, terminal)?;
+        write_bundle(&store, &container, &image, &bundle)?;
+        Ok(supervise(start(&container, &bundle, &map, options)?))
+    })();
+    match ended {
+        Ok(code) => {
+            container.stopped(code)?;
+            if options.remove {
+                container.remove(&store, &name, &map)?;
+            }
+            Ok(code)
+        }
+        Err(error) => {
+            // The command has never run: nothing stays. The first error is the one to tell.
+            let _told_already = container.remove(&store, &name, &map);
+            Err(error)
+        }
+    }
+}
+
+/// With a terminal on both sides the container gets one; `-t` insists on it.
+fn wants_terminal(options: &RunOptions) -> Result<bool> {
+    let both = terminal::is_terminal(STDIN) && terminal::is_terminal(STDOUT);
+    if options.terminal && !both {
+        return Err(Error::new("-t: standard input and output are not both a terminal")
+            .hint("leave -t out: without it they are passed as they are"));
+    }
+    Ok(both)
+}
+
+// ---- the image ----
+
+fn find_image(store: &Store, options: &RunOptions, map: &IdMap) -> Result<Image> {
+    let reference = Reference::parse(&options.image)?;
+    if options.pull != PullPolicy::Always {
+        let found = image::find(store, &reference, map)?;
+        if let Some(image) = found.filter(|image| fits(image, options.platform.as_deref())) {
+            return Ok(image);
+        }
+        if options.pull == PullPolicy::Never {
+            return Err(
+                Error::new(format!("no image {reference} in the store")).hint("--pull never forbids to fetch it")
+            );
+        }
+    }
+    let how = pull::Options { platform: options.platform.clone(), mirror: options.mirror.clone() };
+    pull::pull(store, &reference, &how, map)
+}
+
+/// Whether an image in the store is of the platform that was asked for.
+fn fits(image: &Image, platform: Option<&str>) -> bool {
+    let Some(platform) = platform else { return true };
+    let mut parts = platform.split('/');
+    let is = |field: &str, part: Option<&str>| part.is_none_or(|part| image.config.get(field).str() == Some(part));
+    is("os", parts.next()) && is("architecture", parts.next()) && is("variant", parts.next())
+}
+
+/// The directory of an image in the store.
+fn image_dir(store: &Store, image: &Image) -> PathBuf {
+    store.images().join(&image.id)
+}
+
+fn find_user(store: &Store, image: &Image, options: &RunOptions, map: &IdMap) -> Result<user::Found> {
+    let of_image = image.config.get("config").get("User").str().unwrap_or_default();
+    let wanted = options.user.as_deref().unwrap_or(of_image);
+    user::find(&image_dir(store, image), image.layers, wanted, map)
+}
+
+// ---- the bundle ----
+
+/// The image's config and the user's options, made one: OCI image-spec `config.md`, "Conversion to OCI
+/// Runtime Configuration".
+fn describe(
+    options: &RunOptions,
+    image: &Image,
+    found: user::Found,
+    map: &IdMap,
+    id: &str,
+    name: &str,
+    terminal: bool,
+) -> Result<Bundle> {
+    let config = image.config.get("config");
+    let hostname = options.hostname.clone().unwrap_or_else(|| id.to_string());
+    let network = options.network.unwrap_or(Network::Slirp);
+    let of_image = config.get("WorkingDir").str().filter(|dir| dir.starts_with('/'));
+    Ok(Bundle {
+        args: command(options, config)?,
+        env: environment(options, config, &hostname, found.home.as_deref(), terminal),
+        cwd: options.workdir.as_deref().or(of_image).unwrap_or("/").into(),
+        user: found.user,
+        terminal,
+        hostname,
+        read_only: options.read_only,
+        mounts: bundle::mounts(network, map, options.mounts.clone()),
+        network,
+        limits: options.limits.clone(),
+        uids: map.uids.clone(),
+        gids: map.gids.clone(),
+        image: image.id.clone(),
+        layers: image.layers,
+        reference: image.reference.to_string(),
+        name: name.to_string(),
+        created: sys::now(),
+    })
+}
+
+fn strings(list: &Json) -> impl Iterator<Item = OsString> + '_ {
+    list.list().iter().filter_map(|element| element.str().map(OsString::from))
+}
+
+/// Entrypoint and Cmd; `--entrypoint` takes the place of both, arguments take the place of Cmd.
+fn command(options: &RunOptions, config: &Json) -> Result<Vec<OsString>> {
+    let mut args: Vec<OsString> = match options.entrypoint.as_deref() {
+        None => strings(config.get("Entrypoint")).collect(),
+        Some("") => Vec::new(),
+        Some(program) => vec![program.into()],
+    };
+    if !options.command.is_empty() {
+        args.extend(options.command.iter().cloned());
+    } else if options.entrypoint.is_none() {
+        args.extend(strings(config.get("Cmd")));
+    }
+    if args.is_empty() {
+        return Err(
+            Error::new(format!("the image {} names no command", options.image)).hint("say one behind the image's name")
+        );
+    }
+    Ok(args)
+}
+
+/// What the image sets, what the engine adds, what the user says: of a name that occurs twice the last one
+/// counts. Nothing of the caller's environment goes along.
+fn environment(
+    options: &RunOptions,
+    config: &Json,
+    hostname: &str,
+    home: Option<&str>,
+    terminal: bool,
+) -> Vec<OsString> {
+    let home = format!("HOME={}", home.filter(|dir| !dir.is_empty()).unwrap_or("/"));
+    let engine = [DEFAULT_PATH.to_string(), format!("HOSTNAME={hostname}"), home];
+    let term = terminal.then(|| "TERM=xterm".to_string());
+    let of_engine = engine.into_iter().chain(term).map(OsString::from);
+    let of_user = options.env.iter().map(OsString::from);
+    let mut env: Vec<OsString> = Vec::new();
+    for entry in of_engine.chain(strings(config.get("Env"))).chain(of_user) {
+        let name = |entry: &OsString| entry.to_string_lossy().split('=').next().map(str::to_string);
+        match env.iter_mut().find(|known| name(known) == name(&entry)) {
+            Some(known) => *known = entry,
+            None => env.push(entry),
+        }
+    }
+    env
+}
+
+/// Writes everything that the child will need into the container's directory.
+fn write_bundle(store: &Store, container: &Container, image: &Image, bundle: &Bundle) -> Result<()> {
+    for (name, mode) in [("upper", 0o755), ("work", 0o700), ("rootfs", 0o755)] {
+        let dir = container.dir.join(name);
+        sys::mkdir(&dir, mode).context(format_args!("mkdir {}", dir.display()))?;
+    }
+    let upper = container.dir.join("upper");
+    let etc = image::lookup(&image_dir(store, image), image.layers, Path::new("etc"));
+    network::write_etc(&upper, etc, bundle.network, &bundle.hostname)?;
+    let file = container.dir.join("config.json");
+    sys::why("what this container is to be: runtime-spec config.md");
+    sys::write_file(&file, 0o600, bundle.to_json().to_string().as_bytes())
+        .context(format_args!("write {}", file.display()))
+}
+
+// ---- start ----
+
+/// A container whose command runs. Whatever goes wrong, dropping it ends and removes all of it.
+struct Running {
+    pid: Pid,
+    /// The exit status has been taken: the pid is nobody's any more.
+    ended: bool,
+    /// Removed when this is dropped, after the process has ended.
+    _cgroups: Cgroups,
+    network: Option<network::Helper>,
+    terminal: Option<Fd>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.ended {
+            // The child may be dead already; waited for it must be in any case.
+            let _already_dead = sys::kill(self.pid, libc::SIGKILL);
+            let _status = sys::wait(self.pid);
+        }
+    }
+}
+
+fn start(container: &Container, bundle: &Bundle, map: &IdMap, options: &RunOptions) -> Result<Running> {
+    let mut cgroups = Cgroups::create(&container.id, &bundle.limits)?;
+    sys::why("engine and child talk over this");
+    let (control, theirs) = sys::socketpair().context("socketpair")?;
+    let namespaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC;
+    sys::why("pid 1 of the container: a copy of the engine in namespaces of its own");
+    let Some(pid) = sys::clone(namespaces).map_err(idmap::clone_failed)? else {
+        drop(control);
+        init::start(&theirs, &container.dir, &cgroups, bundle.network)
+    };
+    drop(theirs);
+    cgroups.close_entrances();
+    let mut running = Running { pid, ended: false, _cgroups: cgroups, network: None, terminal: None };
+    map.write(pid)?;
+    container.running(pid)?;
+    // While the child makes its network namespace, the most expensive of all.
+    let program = init::sealed_copy()?;
+    sys::why("the ids are set, and here is what to execute");
+    sys::send_message(&control, say::GO, Some(&program)).or_else(child_is_gone)?;
+    drop(program);
+    if bundle.network == Network::Slirp {
+        connect(&control, &mut running, options.network.is_some())?;
+    }
+    wait_for_command(&control, &mut running)?;
+    Ok(running)
+}
+
+/// Connects the network namespace to the outside, once the child has one.
+fn connect(control: &Fd, running: &mut Running, asked_for: bool) -> Result<()> {
+    let mut message = vec![0; say::LONGEST];
+    sys::why("wait until the child has a network namespace");
+    let (length, _) = sys::receive_message(control, &mut message, 0).context("recvmsg from the child")?;
+    if &message[..length] != say::NAMESPACE {
+        return Err(failed(&message[..length]));
+    }
+    running.network = network::start(running.pid, asked_for)?;
+    wait_for_network(running, asked_for)?;
+    sys::why("the network is up");
+    sys::send_message(control, say::NETWORK, None).or_else(child_is_gone)
+}
+
+/// What the child reported: the exit code as one byte, then the text.
+fn failed(message: &[u8]) -> Error {
+    match message {
+        [code, text @ ..] => Error::new(String::from_utf8_lossy(text)).with_code((*code).into()),
+        [] => Error::new("the child ended before the command ran"),
+    }
+}
+
+/// A network that nobody asked for by name may be missing, with a warning.
+fn wait_for_network(running: &mut Running, asked_for: bool) -> Result<()> {
+    let Some(helper) = &running.network else { return Ok(()) };
+    match helper.ready() {
+        Err(error) if !asked_for => {
+            eprintln!("mydocker: warning: no network but loopback: {error}");
+            running.network = None;
+            Ok(())
+        }
+        ready => ready,
+    }
+}
+
+/// The child has failed meanwhile: what it reported is in the socket, and says more than EPIPE.
+fn child_is_gone(error: std::io::Error) -> Result<()> {
+    match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(error).context("sendmsg to the child"),
+    }
+}
+
+/// Listens until `execve` has closed the child's end: then the command runs. An error instead is returned.
+fn wait_for_command(control: &Fd, running: &mut Running) -> Result<()> {
+    let mut message = vec![0; say::LONGEST];
+    loop {
+        sys::why("until execve closes the other end");
+        let (length, fd) = sys::receive_message(control, &mut message, 0).context("recvmsg from the child")?;
+        match (&message[..length], fd) {
+            ([], _) => return Ok(()),
+            (say::TERMINAL, Some(master)) => running.terminal = Some(master),
+            (report, _) => return Err(failed(report)),
+        }
+    }
+}
+
+// ---- the command runs ----
+
+/// Passes the terminal and signals until the command ends; returns its exit code.
+fn supervise(mut running: Running) -> i32 {
+    let code = match running.terminal.take() {
+        Some(master) => with_terminal(running.pid, master),
+        None => pass_signals(running.pid),
+    };
+    // Without its exit code the command is still to be ended; Running does that.
+    running.ended = code.is_ok();
+    code.unwrap_or_else(|error| {
+        eprintln!("mydocker: {error}");
+        crate::error::ENGINE_FAILED
+    })
+}
+
+fn pass_signals(pid: Pid) -> Result<i32> {
+    let mut impatience = 0;
+    loop {
+        sys::why("a signal: the command's end, or one to pass on");
+        let signal = sys::wait_for_signal().context("rt_sigtimedwait")?;
+        if let Some(code) = handle(signal, pid, &mut impatience)? {
+            return Ok(code);
+        }
+    }
+}
+
+fn with_terminal(pid: Pid, master: Fd) -> Result<i32> {
+    let signals = sys::signalfd().context("signalfd4")?;
+    let mut relay = Relay::new(master)?;
+    relay.resize();
+    let raw = RawMode::enter()?;
+    let mut impatience = 0;
+    let code = loop {
+        if relay.step(&signals)? == Event::Copied {
+            continue;
+        }
+        match sys::read_signal(&signals).context("read from signalfd")? {
+            libc::SIGWINCH => relay.resize(),
+            signal => {
+                if let Some(code) = handle(signal, pid, &mut impatience)? {
+                    break code;
+                }
+            }
+        }
+    };
+    relay.drain();
+    drop(raw);
+    Ok(code)
+}
+
+/// One signal: the exit code, if it was the command's end; any other is passed to the command.
+fn handle(signal: i32, pid: Pid, impatience: &mut u32) -> Result<Option<i32>> {
+    if signal == libc::SIGCHLD {
+        let ended = sys::wait4(pid, libc::WNOHANG).context("wait4")?;
+        return Ok(ended.map(|(_, status)| status.code()));
+    }
+    *impatience += u32::from(matches!(signal, libc::SIGINT | libc::SIGTERM));
+    let signal = if *impatience >= PATIENCE { libc::SIGKILL } else { signal };
+    // A command that ended just now needs no signal; its SIGCHLD comes next.
+    let _ended_just_now = sys::kill(pid, signal);
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json;
+
+    fn options(arguments: &[&str]) -> RunOptions {
+        let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        RunOptions::parse(&arguments).unwrap().unwrap()
+    }
+
+    fn config() -> Json {
+        json::parse(br#"{"Entrypoint":["/e"],"Cmd":["c","d"],"Env":["PATH=/bin","A=1"]}"#).unwrap()
+    }
+
+    fn args(arguments: &[&str]) -> Vec<String> {
+        let args = command(&options(arguments), &config()).unwrap();
+        args.into_iter().map(|a| a.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn entrypoint_and_cmd_as_docker_joins_them() {
+        assert_eq!(args(&["i"]), ["/e", "c", "d"]);
+        assert_eq!(args(&["i", "x"]), ["/e", "x"]);
+        assert_eq!(args(&["--entrypoint", "/n", "i"]), ["/n"]);
+        assert_eq!(args(&["--entrypoint", "", "i", "x", "y"]), ["x", "y"]);
+        assert!(command(&options(&["--entrypoint", "", "i"]), &config()).is_err());
+    }
+
+    #[test]
+    fn the_last_word_on_a_variable_counts() {
+        let env = environment(&options(&["-e", "A=2", "-e", "B=3", "i"]), &config(), "h", Some("/root"), false);
+        assert_eq!(env, ["PATH=/bin", "HOSTNAME=h", "HOME=/root", "A=2", "B=3"]);
+    }
+}

@@ -1,0 +1,351 @@
+//! One HTTP request, made by curl.
+//!
+//! curl speaks TLS, HTTP/2 and proxies for us; what it may do is fixed here. It reads no ~/.curlrc
+//! (`-q`), expands no brackets in a URL (`--globoff`), speaks `https` alone unless the caller allows
+//! `http`, and follows no redirect: that is [`crate::registry`]'s to decide. Whatever came from
+//! outside or is secret (the URL, headers, form fields) travels on its standard input as a quoted
+//! line of a config file (`-K -`, curl(1)), so it is never an option and never seen in `ps`.
+//!
+//! The body comes on curl's standard output: a pipe to us, or the blob's file itself. The response's
+//! head comes on standard error (`-D`), before curl's own words.
+
+use std::ffi::CString;
+
+use crate::error::{not_started, printable, Context, Error, Result};
+use crate::sys::{self, Fd, Program};
+
+/// Seconds until a connection must stand, and seconds in which at least one byte must come.
+const CONNECT_TIMEOUT: &str = "20";
+const STALL_TIMEOUT: &str = "30";
+
+/// A head or an error message longer than this is cut off.
+const MAX_HEAD: usize = 256 * 1024;
+
+/// The config goes into curl's pipe before curl runs, so it must fit: pipe(7), 16 pages.
+const MAX_CONFIG: usize = 60 * 1024;
+
+/// What of our environment curl may see: proxies and places of certificates, curl(1) ENVIRONMENT.
+const ENVIRONMENT: &[&str] = &[
+    "PATH",
+    "http_proxy",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+    "CURL_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+#[derive(Default)]
+pub struct Request<'a> {
+    pub url: &'a str,
+    /// `Name: value`
+    pub headers: Vec<String>,
+    /// Appended to the URL's query, or with `post` the body; curl does the percent-encoding.
+    pub form: Vec<(&'a str, String)>,
+    pub post: bool,
+    /// Ask for the bytes from here on only.
+    pub resume: u64,
+    /// Plain HTTP is fine too.
+    pub http: bool,
+    /// The host is this machine: no proxy is asked for it.
+    pub loopback: bool,
+}
+
+/// Where the body goes.
+#[derive(Clone, Copy)]
+pub enum Body<'a> {
+    /// Into memory, so many bytes at most.
+    Memory(usize),
+    /// Into a file open for appending. Whatever the status: the caller cuts off what is no content.
+    File(&'a Fd),
+}
+
+#[derive(Debug, Default)]
+pub struct Response {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    /// The absolute URL of a redirect, as curl resolved it.
+    pub redirect: Option<String>,
+    /// Empty where the body went into a file.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// All values of a header; `name` in lower case.
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.headers.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A transfer that came to no good end.
+#[derive(Debug)]
+pub struct Failure {
+    /// curl's exit code, 0 where curl was not to blame.
+    pub code: i32,
+    /// The HTTP status, 0 where none came.
+    pub status: u16,
+    pub message: String,
+}
+
+impl Failure {
+    /// Whether the same request may well succeed a moment later.
+    pub fn is_transient(&self) -> bool {
+        EXITS.iter().any(|exit| exit.code == self.code && exit.transient)
+    }
+
+    /// Whether nobody speaks TLS there: refused, or an answer that is no TLS.
+    pub fn is_no_tls(&self) -> bool {
+        matches!(self.code, 7 | 35)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        Error::new(failure.message)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure { code: 0, status: 0, message: error.message }
+    }
+}
+
+/// An exit code of curl(1), in our words.
+struct Exit {
+    code: i32,
+    transient: bool,
+    sentence: &'static str,
+}
+
+pub const EXIT_RANGE: i32 = 33;
+
+const EXITS: &[Exit] = &[
+    Exit { code: 1, transient: false, sentence: "plain HTTP is not allowed here" },
+    Exit { code: 3, transient: false, sentence: "the URL is malformed" },
+    Exit { code: 5, transient: false, sentence: "the proxy's name cannot be resolved (https_proxy)" },
+    Exit { code: 6, transient: false, sentence: "the name cannot be resolved: is there a network?" },
+    Exit { code: 7, transient: true, sentence: "cannot connect" },
+    Exit { code: 16, transient: true, sentence: "the HTTP/2 connection broke" },
+    Exit { code: 18, transient: true, sentence: "the transfer was cut off" },
+    Exit { code: 23, transient: false, sentence: "cannot write what was received: is the disk full?" },
+    Exit { code: 28, transient: true, sentence: "no answer in time" },
+    Exit { code: EXIT_RANGE, transient: false, sentence: "the server cannot resume a transfer" },
+    Exit { code: 35, transient: false, sentence: "no TLS connection" },
+    Exit { code: 52, transient: true, sentence: "the server closed the connection without an answer" },
+    Exit { code: 55, transient: true, sentence: "the connection broke" },
+    Exit { code: 56, transient: true, sentence: "the connection broke" },
+    Exit {
+        code: 60,
+        transient: false,
+        sentence: "the server's certificate is not trusted (MYDOCKER_CACERT=FILE names another CA)",
+    },
+    Exit {
+        code: 77,
+        transient: false,
+        sentence: "the CA certificates cannot be read (apt-get install ca-certificates, or MYDOCKER_CACERT=FILE)",
+    },
+    Exit { code: 92, transient: true, sentence: "the HTTP/2 stream broke" },
+    // setrlimit(2): SIGXFSZ, the file would have grown past its limit.
+    Exit { code: 128 + libc::SIGXFSZ, transient: false, sentence: "the server sends more bytes than announced" },
+];
+
+/// Makes the request; any HTTP status is a `Response`.
+pub fn fetch(request: &Request, body: Body) -> std::result::Result<Response, Failure> {
+    let config = config(request)?;
+    let (stdin, config_writer) = sys::pipe2().context("pipe2")?;
+    sys::write_all(config_writer.raw(), config.as_bytes()).context("write curl's config")?;
+    drop(config_writer);
+    let (stderr, stderr_writer) = sys::pipe2().context("pipe2")?;
+    let program = Program { name: "curl", arguments: arguments(request), environment: environment() };
+    let start = |streams| sys::spawn(&program, streams, &[]).map_err(|error| not_started(program.name, error));
+    let (pid, bytes, head) = match body {
+        Body::File(file) => {
+            let pid = start([Some(&stdin), Some(file), Some(&stderr_writer)])?;
+            drop(stderr_writer);
+            let [head] = drain([(stderr, MAX_HEAD)])?;
+            (pid, Vec::new(), head)
+        }
+        Body::Memory(limit) => {
+            let (stdout, stdout_writer) = sys::pipe2().context("pipe2")?;
+            let pid = start([Some(&stdin), Some(&stdout_writer), Some(&stderr_writer)])?;
+            drop((stdout_writer, stderr_writer));
+            let [bytes, head] = drain([(stdout, limit), (stderr, MAX_HEAD)])?;
+            (pid, bytes, head)
+        }
+    };
+    let status = sys::wait(pid).context("wait4")?;
+    if matches!(body, Body::Memory(limit) if bytes.len() > limit) {
+        let message = format!("{}: the answer is too long", printable(request.url));
+        return Err(Error::new(message).into());
+    }
+    let (mut response, words) = read_head(&String::from_utf8_lossy(&head));
+    response.body = bytes;
+    match status.code() {
+        0 => Ok(response),
+        code => Err(failure(request.url, code, response.status, &words)),
+    }
+}
+
+fn arguments(request: &Request) -> Vec<std::ffi::OsString> {
+    let mut arguments = vec!["-q", "--globoff", "--silent", "--show-error", "--suppress-connect-headers"];
+    arguments.extend(["--proto", if request.http { "=http,https" } else { "=https" }]);
+    arguments.extend(["--connect-timeout", CONNECT_TIMEOUT, "--speed-limit", "1", "--speed-time", STALL_TIMEOUT]);
+    // Opened anew, since curl knows no name for its standard error that needs no file.
+    arguments.extend(["--dump-header", "/proc/self/fd/2", "--write-out", "%{stderr}redirect_url %{redirect_url}\\n"]);
+    let resume = request.resume.to_string();
+    if request.resume > 0 {
+        arguments.extend(["--continue-at", &resume]);
+    }
+    if request.loopback {
+        arguments.extend(["--noproxy", "*"]);
+    }
+    let mut arguments: Vec<std::ffi::OsString> = arguments.into_iter().map(Into::into).collect();
+    if let Some(bundle) = std::env::var_os("MYDOCKER_CACERT").filter(|bundle| !bundle.is_empty()) {
+        arguments.extend(["--cacert".into(), bundle]);
+    }
+    arguments.extend(["--config".into(), "-".into()]);
+    arguments
+}
+
+fn environment() -> Vec<CString> {
+    ENVIRONMENT
+        .iter()
+        .filter_map(|name| {
+            let mut line = std::ffi::OsString::from(format!("{name}="));
+            line.push(std::env::var_os(name)?);
+            sys::cstr(line).ok()
+        })
+        .collect()
+}
+
+/// The config file: one `option = "value"` a line.
+fn config(request: &Request) -> Result<String> {
+    let mut config = String::new();
+    let mut line = |option: &str, value: &str| -> Result<()> {
+        if value.chars().any(char::is_control) {
+            return Err(Error::new(format!("a control character in \"{}\"", printable(value))));
+        }
+        let quoted = value.replace('\\', "\\\\").replace('"', "\\\"");
+        config.push_str(&format!("{option} = \"{quoted}\"\n"));
+        Ok(())
+    };
+    line("url", request.url)?;
+    for header in &request.headers {
+        line("header", header)?;
+    }
+    for (name, value) in &request.form {
+        line("data-urlencode", &format!("{name}={value}"))?;
+    }
+    if !request.form.is_empty() && !request.post {
+        config.push_str("get\n");
+    }
+    if config.len() > MAX_CONFIG {
+        return Err(Error::new("a token or URL from the registry is too long"));
+    }
+    Ok(config)
+}
+
+/// Reads pipes to their end, side by side, so that no writer waits for a reader of the other. One
+/// that brings more than its limit is closed: its writer gets SIGPIPE.
+fn drain<const N: usize>(pipes: [(Fd, usize); N]) -> Result<[Vec<u8>; N]> {
+    let mut bytes = [const { Vec::new() }; N];
+    let mut pipes = pipes.map(|(fd, limit)| (Some(fd), limit));
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        // A negative descriptor is skipped: poll(2).
+        let mut fds = pipes.each_ref().map(|(fd, _)| libc::pollfd {
+            fd: fd.as_ref().map_or(-1, Fd::raw),
+            events: libc::POLLIN,
+            revents: 0,
+        });
+        if fds.iter().all(|entry| entry.fd < 0) {
+            return Ok(bytes);
+        }
+        sys::poll(&mut fds, -1).context("poll")?;
+        for (i, entry) in fds.iter().enumerate().filter(|(_, entry)| entry.revents != 0) {
+            let length = sys::read(entry.fd, &mut buffer).context("read what curl says")?;
+            bytes[i].extend_from_slice(&buffer[..length]);
+            if length == 0 || bytes[i].len() > pipes[i].1 {
+                pipes[i].0 = None;
+            }
+        }
+    }
+}
+
+/// Takes the last response head (an informational one may stand before it) and curl's own words.
+fn read_head(text: &str) -> (Response, String) {
+    let mut response = Response::default();
+    let mut words = String::new();
+    for line in text.split('\n') {
+        let line = line.trim_end_matches('\r');
+        if let Some(rest) = line.strip_prefix("HTTP/") {
+            let status = rest.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+            response = Response { status, ..Response::default() };
+        } else if let Some(message) = line.strip_prefix("curl: ") {
+            words = message.to_string();
+        } else if let Some(url) = line.strip_prefix("redirect_url ") {
+            response.redirect = Some(url.to_string()).filter(|url| !url.is_empty());
+        } else if let Some((name, value)) = line.split_once(':') {
+            response.headers.push((name.to_ascii_lowercase(), value.trim().to_string()));
+        }
+    }
+    (response, words)
+}
+
+fn failure(url: &str, code: i32, status: u16, words: &str) -> Failure {
+    let place = origin(url).unwrap_or(url);
+    let sentence = EXITS.iter().find(|exit| exit.code == code).map(|exit| exit.sentence);
+    let words = if words.is_empty() { format!("exit code {code}") } else { words.to_string() };
+    let message = match sentence {
+        Some(sentence) => format!("{}: {sentence}; curl: {}", printable(place), printable(&words)),
+        None => format!("{}: curl: {}", printable(place), printable(&words)),
+    };
+    Failure { code, status, message }
+}
+
+/// `scheme://host[:port]` of a URL: what RFC 6454 calls its origin.
+pub fn origin(url: &str) -> Option<&str> {
+    let after = url.find("://")? + 3;
+    let end = url[after..].find(['/', '?', '#']).map_or(url.len(), |end| after + end);
+    Some(&url[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_quoted_and_never_become_options() {
+        let request = Request {
+            url: "https://h/\"x\\",
+            headers: vec!["Accept: a".to_string()],
+            form: vec![("scope", "repository:a:pull".to_string())],
+            ..Request::default()
+        };
+        let expected = "url = \"https://h/\\\"x\\\\\"\nheader = \"Accept: a\"\ndata-urlencode = \"scope=repository:a:pull\"\nget\n";
+        assert_eq!(config(&request).unwrap(), expected);
+        assert!(config(&Request { url: "https://h/\noutput = x", ..Request::default() }).is_err());
+    }
+
+    #[test]
+    fn the_last_head_counts() {
+        let text = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/2 307 \r\nLocation: /b\r\nWWW-Authenticate: Basic\r\n\r\nredirect_url https://h/b\ncurl: (18) cut\n";
+        let (response, words) = read_head(text);
+        assert_eq!((response.status, response.redirect.as_deref()), (307, Some("https://h/b")));
+        assert_eq!(response.values("www-authenticate").collect::<Vec<_>>(), ["Basic"]);
+        assert_eq!(response.values("link").count(), 0);
+        assert_eq!(words, "(18) cut");
+    }
+
+    #[test]
+    fn an_origin_ends_with_the_host() {
+        assert_eq!(origin("https://a:5000/v2/"), Some("https://a:5000"));
+        assert_eq!(origin("https://a"), Some("https://a"));
+        assert_eq!(origin("a/b"), None);
+    }
+}

@@ -1,0 +1,314 @@
+//! Who is who: the id maps of a user namespace, user_namespaces(7).
+//!
+//! A container always has a user namespace of its own. Run by root, every id is itself, so files
+//! belong to whom the image says and yet no capability reaches past the namespace. Run by anybody
+//! else, the container's root *is* that user, and ids 1.. are the user's subordinate ids, which the
+//! setuid helpers `newuidmap` and `newgidmap` may map because /etc/subuid and /etc/subgid say so.
+//! Without them there is one id alone.
+//!
+//! [`IdMap::of_caller`] decides, [`IdMap::write`] tells the kernel, [`IdMap::key`] names the map in
+//! the store (a layer on disk depends on it), and [`IdMap::enter`] runs a job inside such a
+//! namespace, where it may own and remove what the user outside may not.
+
+use crate::error::{Context, Error, Result};
+use crate::sys::{self, Fd, Pid, Program};
+
+/// `count` ids from `inside` in the namespace are those from `outside` on the host.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Range {
+    pub inside: u32,
+    pub outside: u32,
+    pub count: u32,
+}
+
+/// The ids of a container.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IdMap {
+    pub uids: Vec<Range>,
+    pub gids: Vec<Range>,
+    writer: Writer,
+}
+
+/// Who may write the map.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Writer {
+    /// Root writes any.
+    Root,
+    /// `newuidmap` and `newgidmap` write what /etc/subuid and /etc/subgid allow.
+    Helper,
+    /// A user alone may map nobody but itself.
+    Nobody,
+}
+
+/// All ids but the last, (uid_t) -1, which is no id: user_namespaces(7).
+const ALL: Range = Range { inside: 0, outside: 0, count: u32::MAX };
+
+impl IdMap {
+    /// The map for whoever runs the engine. Warns on standard error where there is one id only.
+    pub fn of_caller() -> Result<IdMap> {
+        let uid = sys::geteuid();
+        if uid == 0 {
+            return Ok(IdMap { uids: vec![ALL], gids: vec![ALL], writer: Writer::Root });
+        }
+        let gid = sys::getegid();
+        let own = |id| Range { inside: 0, outside: id, count: 1 };
+        let name = user_name(uid);
+        let uids = subordinate("/etc/subuid", uid, &name);
+        let gids = subordinate("/etc/subgid", uid, &name);
+        if !uids.is_empty() && !gids.is_empty() && sys::find_program("newuidmap").is_some() {
+            let all = |id, ranges: Vec<Range>| [own(id)].into_iter().chain(ranges).collect();
+            return Ok(IdMap { uids: all(uid, uids), gids: all(gid, gids), writer: Writer::Helper });
+        }
+        let missing = if uids.is_empty() || gids.is_empty() {
+            format!("/etc/subuid and /etc/subgid have no entry for {name} (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name})")
+        } else {
+            "newuidmap is not installed (apt-get install uidmap)".to_string()
+        };
+        eprintln!("mydocker: warning: one id only in the container: {missing}");
+        Ok(IdMap { uids: vec![own(uid)], gids: vec![own(gid)], writer: Writer::Nobody })
+    }
+
+    /// The map's name in the store: empty where every id is itself, else its ranges, such as
+    /// `.0-1000-1.1-100000-65536`, and those of the groups where they differ.
+    pub fn key(&self) -> String {
+        if self.writer == Writer::Root {
+            return String::new();
+        }
+        let text = |ranges: &[Range]| -> String {
+            ranges.iter().map(|r| format!(".{}-{}-{}", r.inside, r.outside, r.count)).collect()
+        };
+        let (uids, gids) = (text(&self.uids), text(&self.gids));
+        if uids == gids {
+            uids
+        } else {
+            format!("{uids}.gids{gids}")
+        }
+    }
+
+    /// Whether there is one id only, so that nothing in the container can belong to anybody else.
+    pub fn is_single(&self) -> bool {
+        self.writer == Writer::Nobody
+    }
+
+    pub fn maps_uid(&self, id: u32) -> bool {
+        maps(&self.uids, id)
+    }
+
+    pub fn maps_gid(&self, id: u32) -> bool {
+        maps(&self.gids, id)
+    }
+
+    /// Writes both maps of the namespace that `pid` lives in; a map can be written once only.
+    pub fn write(&self, pid: Pid) -> Result<()> {
+        match self.writer {
+            Writer::Root => {
+                sys::why("the container's users are the host's users of the same number");
+                write_as_root(pid, "uid_map", &self.uids)?;
+                write_as_root(pid, "gid_map", &self.gids)
+            }
+            Writer::Helper => {
+                run_helper("newuidmap", pid, &self.uids)?;
+                run_helper("newgidmap", pid, &self.gids)
+            }
+            Writer::Nobody => {
+                // Dropping a group could open a file that is closed to that group, so the kernel wants
+                // setgroups forbidden before a user alone may write gid_map: user_namespaces(7).
+                sys::why("no setgroups(2) in there: required before an unprivileged gid_map");
+                write_file(pid, "setgroups", "deny")?;
+                sys::why("root in the container is the user outside");
+                write_file(pid, "uid_map", &lines(&self.uids))?;
+                write_file(pid, "gid_map", &lines(&self.gids))
+            }
+        }
+    }
+
+    /// Runs `job` in a child process that is root of a new user namespace with this map (and of
+    /// further `namespaces`). The caller goes on at once; [`Job::wait`] brings the result.
+    pub fn enter(&self, namespaces: i32, job: impl FnOnce() -> Result<()>) -> Result<Job> {
+        let (ours, theirs) = sys::socketpair().context("socketpair")?;
+        let pid = sys::clone(libc::CLONE_NEWUSER | namespaces).map_err(clone_failed)?;
+        let Some(pid) = pid else {
+            drop(ours);
+            run_job(&theirs, job)
+        };
+        drop(theirs);
+        let started = Job { pid, socket: ours };
+        if let Err(error) = self.write(pid) {
+            // Without its message the child ends by itself; its own report says less than this error.
+            let Job { pid, socket } = started;
+            drop(socket);
+            let _status = sys::wait(pid);
+            return Err(error);
+        }
+        sys::why("the maps are written: go");
+        sys::send_message(&started.socket, b"go", None).context("sendmsg")?;
+        Ok(started)
+    }
+}
+
+/// A job in a namespace of its own, under way.
+pub struct Job {
+    pub pid: Pid,
+    socket: Fd,
+}
+
+impl Job {
+    /// Waits for the end; the job's own error comes back as it was.
+    pub fn wait(self) -> Result<()> {
+        let mut message = vec![0; 4096];
+        let (length, _) = sys::receive_message(&self.socket, &mut message, 0).context("recvmsg")?;
+        let status = sys::wait(self.pid).context("wait4")?;
+        match length {
+            0 if status.success() => Ok(()),
+            0 => Err(Error::new(format!("a process of the engine ended early: {status}"))),
+            n => Err(Error::new(String::from_utf8_lossy(&message[..n]))),
+        }
+    }
+}
+
+fn run_job(socket: &Fd, job: impl FnOnce() -> Result<()>) -> ! {
+    sys::set_who("job");
+    let mut go = [0; 2];
+    let released = sys::set_parent_death_signal(libc::SIGKILL)
+        .and_then(|()| sys::receive_message(socket, &mut go, 0))
+        .is_ok_and(|(length, _)| length > 0);
+    if !released {
+        sys::exit(1);
+    }
+    match job() {
+        Ok(()) => sys::exit(0),
+        Err(error) => {
+            let text = &error.message.as_bytes()[..error.message.len().min(4096)];
+            // Where the parent is gone there is nobody left to tell.
+            let _nobody_left = sys::send_message(socket, text, None);
+            sys::exit(1)
+        }
+    }
+}
+
+/// What to do when the kernel makes no user namespace.
+pub fn clone_failed(error: std::io::Error) -> Error {
+    let advice = match error.raw_os_error() {
+        Some(libc::EPERM) => "user namespaces are forbidden here: see sysctl kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns, or the seccomp filter of an outer container",
+        Some(libc::ENOSPC) => "no more namespaces: see sysctl user.max_user_namespaces",
+        Some(libc::EINVAL) => "this kernel lacks one of the namespaces: CONFIG_USER_NS, CONFIG_NET_NS, ...",
+        _ => "see clone(2)",
+    };
+    Err::<(), _>(error).context("clone with new namespaces").unwrap_err().hint(advice)
+}
+
+fn maps(ranges: &[Range], id: u32) -> bool {
+    ranges.iter().any(|r| id >= r.inside && id - r.inside < r.count)
+}
+
+fn lines(ranges: &[Range]) -> String {
+    ranges.iter().map(|r| format!("{} {} {}\n", r.inside, r.outside, r.count)).collect()
+}
+
+fn write_file(pid: Pid, file: &str, text: &str) -> Result<()> {
+    let path = format!("/proc/{pid}/{file}");
+    sys::write_kernel_file(&path, text).context(format_args!("write {path}"))
+}
+
+/// Root maps all ids. Where root is itself root of a user namespace only, the kernel answers EPERM;
+/// then each id that this namespace has is mapped to itself.
+fn write_as_root(pid: Pid, file: &str, ranges: &[Range]) -> Result<()> {
+    match write_file(pid, file, &lines(ranges)) {
+        Err(error) if error.errno == Some(libc::EPERM) => {}
+        result => return result,
+    }
+    let own = format!("/proc/self/{file}");
+    let text = sys::read_file(&own, 64 * 1024).context(format_args!("read {own}"))?;
+    let identity: Vec<Range> = String::from_utf8_lossy(&text)
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace().map(|field| field.parse::<u32>().ok());
+            let (inside, _, count) = (fields.next()??, fields.next()??, fields.next()??);
+            Some(Range { inside, outside: inside, count })
+        })
+        .collect();
+    write_file(pid, file, &lines(&identity))
+}
+
+fn run_helper(name: &'static str, pid: Pid, ranges: &[Range]) -> Result<()> {
+    let numbers = ranges.iter().flat_map(|r| [r.inside, r.outside, r.count]);
+    let arguments = [pid.to_string()].into_iter().chain(numbers.map(|n| n.to_string()));
+    let program = Program { name, arguments: arguments.map(Into::into).collect(), environment: Vec::new() };
+    sys::why("setuid root: it may map the ids that /etc/subuid and /etc/subgid give to the user");
+    let child = sys::spawn(&program, [None; 3], &[]).context(format_args!("start {name}"))?;
+    let status = sys::wait(child).context("wait4")?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Error::new(format!("{name} failed: {status}")).hint(
+        "its message is above; it must be setuid root, and is powerless under strace: use strace -u USER as root",
+    ))
+}
+
+/// The ranges that `file` (subuid(5)) gives to a user, by name or number, as container ids from 1 on.
+fn subordinate(file: &str, uid: u32, name: &str) -> Vec<Range> {
+    // A file that is not there, or not readable, gives nobody any id.
+    let text = sys::read_file(file, 1 << 20).unwrap_or_default();
+    parse_subordinate(&String::from_utf8_lossy(&text), uid, name)
+}
+
+fn parse_subordinate(text: &str, uid: u32, name: &str) -> Vec<Range> {
+    let mut inside = 1;
+    let mut ranges = Vec::new();
+    for line in text.lines() {
+        let fields: Vec<&str> = line.trim().split(':').collect();
+        let [owner, start, count] = fields[..] else { continue };
+        let (Ok(outside), Ok(count)) = (start.parse::<u32>(), count.parse::<u32>()) else { continue };
+        let ours = owner == name || owner == uid.to_string();
+        if ours && count > 0 && inside + u64::from(count) < u64::from(u32::MAX) {
+            ranges.push(Range { inside: inside as u32, outside, count });
+            inside += u64::from(count);
+        }
+    }
+    ranges
+}
+
+/// The user's name in /etc/passwd, else the number as text.
+fn user_name(uid: u32) -> String {
+    let text = sys::read_file("/etc/passwd", 1 << 20).unwrap_or_default();
+    String::from_utf8_lossy(&text)
+        .lines()
+        .find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_string())
+        })
+        .unwrap_or_else(|| uid.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subordinate_ids_follow_the_one_of_the_user() {
+        let text = "alice:100000:65536\nbob:200000:10\n1000:300000:5\nbroken\nalice:x:1\n";
+        let ranges = parse_subordinate(text, 1000, "alice");
+        let expected =
+            [Range { inside: 1, outside: 100000, count: 65536 }, Range { inside: 65537, outside: 300000, count: 5 }];
+        assert_eq!(ranges, expected);
+        assert_eq!(lines(&ranges), "1 100000 65536\n65537 300000 5\n");
+    }
+
+    #[test]
+    fn the_key_names_the_map() {
+        let own = Range { inside: 0, outside: 1000, count: 1 };
+        let map = |gids| IdMap { uids: vec![own], gids, writer: Writer::Nobody };
+        assert_eq!(map(vec![own]).key(), ".0-1000-1");
+        assert_eq!(map(vec![Range { outside: 50, ..own }]).key(), ".0-1000-1.gids.0-50-1");
+        assert_eq!(IdMap { uids: vec![ALL], gids: vec![ALL], writer: Writer::Root }.key(), "");
+    }
+
+    #[test]
+    fn what_a_map_holds() {
+        let map =
+            IdMap { uids: vec![ALL], gids: vec![Range { inside: 1, outside: 5, count: 2 }], writer: Writer::Root };
+        assert!(map.maps_uid(4294967294) && !map.maps_uid(u32::MAX));
+        assert!(!map.maps_gid(0) && map.maps_gid(1) && map.maps_gid(2) && !map.maps_gid(3));
+    }
+}

@@ -1,0 +1,464 @@
+//! One blob becomes one directory: decompressed, its diff_id checked, unpacked by tar, and its
+//! whiteouts turned into those of overlayfs.
+//!
+//! ```text
+//! blob --> igzip -> pipe --tee(2)----> pipe -> openssl dgst      the diff_id
+//!                        `-splice(2)-> pipe -> tar               inside the user namespace
+//! ```
+//!
+//! The engine moves pages between the pipes and never sees the bytes. tar runs as root of the
+//! container's user namespace: it can give files to whom the image says, and to nobody else, and it
+//! can make nothing that the container could not have. Every layer has a directory of its own, so a
+//! symbolic link of one can never lead the files of the next astray (CVE-2025-45582).
+//!
+//! [`unpack`] is the whole of it; [`Tar::installed`] says once which tar there is.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::digest::{self, Hasher};
+use crate::error::{not_started, printable, Context, Error, Result};
+use crate::idmap::IdMap;
+use crate::store;
+use crate::sys::{self, Fd, Pid, Program};
+
+/// Decompressors by the first bytes of what they read, the fastest first. What the media type says
+/// does not count: registries mislabel layers, and the first bytes never lie.
+const FORMATS: &[Format] = &[
+    // RFC 1952 section 2.3.1
+    Format { magic: &[0x1f, 0x8b], programs: &["igzip", "pigz", "gzip"] },
+    // RFC 8878 section 3.1.1; skippable frames, section 3.1.2, may come first
+    Format { magic: &[0x28, 0xb5, 0x2f, 0xfd], programs: &["zstd"] },
+    Format { magic: &[0x50, 0x2a, 0x4d, 0x18], programs: &["zstd"] },
+];
+
+struct Format {
+    magic: &'static [u8],
+    /// All of them read standard input and write standard output with `-dc`.
+    programs: &'static [&'static str],
+}
+
+/// tar(5): one block, and where `ustar` stands in it.
+const BLOCK: usize = 512;
+const USTAR: std::ops::Range<usize> = 257..262;
+
+/// As large as a user may make a pipe: /proc/sys/fs/pipe-max-size.
+const PIPE: i32 = 1 << 20;
+
+/// More names than this are not held in memory while looking for whiteouts.
+const MAX_PENDING: usize = 64 << 20;
+
+/// The kinds of tar whose options we know.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Tar {
+    Gnu,
+    /// Keeps no xattrs.
+    Busybox,
+}
+
+/// GNU tar's options. Names and times are the image's: no translation, no warning about a clock.
+const GNU_TAR: &[&str] = &[
+    "--extract",
+    "--file=-",
+    "--numeric-owner", // a name of the image says nothing about the ids of this host
+    "--preserve-permissions",
+    "--delay-directory-restore", // members of a directory may come after others
+    "--warning=no-timestamp",
+    "--warning=no-unknown-keyword",
+    "--xattrs",
+    "--xattrs-include=security.capability",
+    "--xattrs-include=user.*",
+    "--xattrs-exclude=user.overlay.*", // overlayfs obeys those; an image must not set them
+    "--anchored",
+    "--exclude=dev/*", // the container gets a /dev of its own
+    "--exclude=./dev/*",
+    "--blocking-factor=512",
+];
+
+const BUSYBOX_TAR: &[&str] = &["-x", "-p", "--numeric-owner", "-f", "-"];
+
+impl Tar {
+    /// Asks tar which one it is.
+    pub fn installed() -> Result<Tar> {
+        let (output, writer) = sys::pipe2().context("pipe2")?;
+        let program = Program { name: "tar", arguments: vec!["--version".into()], environment: Vec::new() };
+        sys::why("GNU tar keeps xattrs, busybox tar does not know the option");
+        let pid = sys::spawn(&program, [None, Some(&writer), Some(&writer)], &[]).map_err(|e| not_started("tar", e))?;
+        drop(writer);
+        let text = sys::read_to_end(&output, 64 * 1024).context("read tar's version")?;
+        sys::wait(pid).context("wait4")?;
+        let gnu = String::from_utf8_lossy(&text).contains("GNU tar");
+        Ok(if gnu { Tar::Gnu } else { Tar::Busybox })
+    }
+
+    fn arguments(self, map: &IdMap) -> Vec<OsString> {
+        let (options, owner) = match (self, map.is_single()) {
+            (Tar::Gnu, false) => (GNU_TAR, "--same-owner"),
+            (Tar::Gnu, true) => (GNU_TAR, "--no-same-owner"),
+            (Tar::Busybox, false) => (BUSYBOX_TAR, "-p"),
+            (Tar::Busybox, true) => (BUSYBOX_TAR, "-o"),
+        };
+        options.iter().chain([&owner]).map(OsString::from).collect()
+    }
+}
+
+/// Unpacks a blob, whose own digest was checked, into the new directory `dir`.
+pub fn unpack(blob: &Path, blob_digest: &str, diff_id: &str, dir: &Path, tar: Tar, map: &IdMap) -> Result<()> {
+    sys::mkdir(dir, 0o755).context(format_args!("mkdir {}", dir.display()))?;
+    sys::chmod(dir, 0o755).context("chmod")?; // whatever our umask is
+    let open = || sys::open(blob, libc::O_RDONLY, 0).context(format_args!("open {}", blob.display()));
+    let mut block = [0; BLOCK];
+    let length = read_block(&open()?, &mut block).context("read the blob")?;
+    let seen = match decompressor(&block[..length])? {
+        Some(program) => unpack_compressed(&open()?, program, dir, tar, map)?,
+        None => {
+            let file = open()?;
+            map.enter(0, || extract(dir, &file, tar, map))?.wait()?;
+            blob_digest.to_string()
+        }
+    };
+    if seen != diff_id {
+        return Err(digest::mismatch("the layer's content", diff_id, &seen));
+    }
+    Ok(())
+}
+
+fn read_block(file: &Fd, block: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < block.len() {
+        match sys::read(file.raw(), &mut block[length..])? {
+            0 => break,
+            n => length += n,
+        }
+    }
+    Ok(length)
+}
+
+/// The program that decompresses what begins with these bytes; `None` for a tar as it is.
+fn decompressor(start: &[u8]) -> Result<Option<&'static str>> {
+    let mut magic = start.iter().take(4).copied().collect::<Vec<u8>>();
+    if let [first @ 0x50..=0x5f, 0x2a, 0x4d, 0x18] = magic[..] {
+        magic[0] = first & 0xf0;
+    }
+    if let Some(format) = FORMATS.iter().find(|format| magic.starts_with(format.magic)) {
+        let last = format.programs.len() - 1;
+        let found = format.programs.iter().find(|name| sys::find_program(name).is_some());
+        return Ok(Some(found.unwrap_or(&format.programs[last])));
+    }
+    let is_tar = start.len() == BLOCK && (&start[USTAR] == b"ustar" || start.iter().all(|byte| *byte == 0));
+    if is_tar {
+        return Ok(None);
+    }
+    Err(Error::new("the layer is neither gzip, nor zstd, nor a tar archive"))
+}
+
+/// Starts the programs of the picture above, tar first, and moves the bytes. Returns the diff_id.
+fn unpack_compressed(blob: &Fd, program: &'static str, dir: &Path, tar: Tar, map: &IdMap) -> Result<String> {
+    let (archive, to_tar) = large_pipe()?;
+    // The job is a copy of this process: it must let go of its copy of the writing end, or tar would
+    // never see the end of its input.
+    let to_tar = std::cell::Cell::new(Some(to_tar));
+    let job = map.enter(0, || {
+        drop(to_tar.take());
+        extract(dir, &archive, tar, map)
+    })?;
+    drop(archive);
+    let (plain, from_program) = large_pipe()?;
+    let (words, complain) = sys::pipe2().context("pipe2")?;
+    let decompressor = start_decompressor(program, [Some(blob), Some(&from_program), Some(&complain)])?;
+    drop((from_program, complain));
+    let (hashed, to_hasher) = large_pipe()?;
+    let hasher = Hasher::start(&hashed)?;
+    drop(hashed);
+    let moved = pump(plain, to_hasher, to_tar.into_inner()).context("splice a layer into tar");
+    let words = sys::read_to_end(&words, 64 * 1024).context("read what the decompressor says")?;
+    let status = sys::wait(decompressor).context("wait4")?;
+    let diff_id = hasher.finish();
+    job.wait()?;
+    moved?;
+    if !status.success() {
+        let words = printable(String::from_utf8_lossy(&words).lines().next().unwrap_or_default());
+        return Err(Error::new(format!("the layer cannot be decompressed: {program}: {status}: {words}")));
+    }
+    diff_id
+}
+
+fn start_decompressor(name: &'static str, streams: [Option<&Fd>; 3]) -> Result<Pid> {
+    let program = Program { name, arguments: vec!["-dc".into()], environment: Vec::new() };
+    sys::spawn(&program, streams, &[]).map_err(|error| not_started(name, error))
+}
+
+fn large_pipe() -> Result<(Fd, Fd)> {
+    let (reader, writer) = sys::pipe2().context("pipe2")?;
+    // Refused when the user has many pipes already (pipe(7), pipe-user-pages-soft): then it is slower.
+    let _smaller_then = sys::set_pipe_size(&reader, PIPE);
+    Ok((reader, writer))
+}
+
+/// Copies a pipe into two. tar may end before its input does (what follows the end of an archive is
+/// nothing to it): the rest goes to the hasher alone. SIGPIPE must be blocked.
+fn pump(source: Fd, to_hasher: Fd, to_tar: Option<Fd>) -> io::Result<()> {
+    let mut to_tar = to_tar;
+    loop {
+        let Some(tar) = &to_tar else {
+            match sys::splice(&source, &to_hasher, PIPE as usize)? {
+                0 => return Ok(()),
+                _ => continue,
+            }
+        };
+        let mut left = sys::tee(&source, &to_hasher, PIPE as usize)?;
+        if left == 0 {
+            return Ok(());
+        }
+        let mut ended = false;
+        while left > 0 && !ended {
+            match sys::splice(&source, tar, left) {
+                Ok(moved) => left -= moved,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ended = true,
+                Err(error) => return Err(error),
+            }
+        }
+        if ended {
+            to_tar = None;
+            discard(&source, left)?;
+        }
+    }
+}
+
+/// Takes bytes from a pipe that the hasher has already.
+fn discard(source: &Fd, mut left: usize) -> io::Result<()> {
+    let mut buffer = [0; 4096];
+    while left > 0 {
+        let room = left.min(buffer.len());
+        match sys::read(source.raw(), &mut buffer[..room])? {
+            0 => return Ok(()),
+            n => left -= n,
+        }
+    }
+    Ok(())
+}
+
+// ---- inside the user namespace ----
+
+/// tar, then the whiteouts.
+fn extract(dir: &Path, archive: &Fd, tar: Tar, map: &IdMap) -> Result<()> {
+    sys::chdir(dir).context(format_args!("chdir {}", dir.display()))?;
+    sys::umask(0o022); // of directories that the archive implies but does not list
+    let (words, complain) = sys::pipe2().context("pipe2")?;
+    let environment = vec![c"LC_ALL=C".to_owned()];
+    let program = Program { name: "tar", arguments: tar.arguments(map), environment };
+    let streams = [Some(archive), Some(&complain), Some(&complain)];
+    let pid = sys::spawn(&program, streams, &[]).map_err(|error| not_started("tar", error))?;
+    drop(complain);
+    let complaints = Complaints::listen(&words).context("read what tar says")?;
+    let status = sys::wait(pid).context("wait4")?;
+    complaints.judge(status)?;
+    convert_whiteouts()
+}
+
+/// What tar said, in little memory however much it was.
+#[derive(Default)]
+struct Complaints {
+    /// Device nodes that nobody can make in a user namespace.
+    nodes: usize,
+    /// The first complaint of another kind.
+    first: Option<String>,
+}
+
+impl Complaints {
+    fn listen(words: &Fd) -> io::Result<Complaints> {
+        let mut complaints = Complaints::default();
+        let mut line = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            let length = sys::read(words.raw(), &mut buffer)?;
+            for byte in &buffer[..length] {
+                match byte {
+                    b'\n' => complaints.hear(&String::from_utf8_lossy(&std::mem::take(&mut line))),
+                    // A name has up to 4096 bytes, four times as many where each is escaped.
+                    byte if line.len() < 20 * 1024 => line.push(*byte),
+                    _ => {}
+                }
+            }
+            if length == 0 {
+                return Ok(complaints);
+            }
+        }
+    }
+
+    fn hear(&mut self, line: &str) {
+        let node = line.ends_with(": Cannot mknod: Operation not permitted")
+            || line.starts_with("tar: can't create node ") && line.ends_with(": Operation not permitted");
+        let remark = line.starts_with("tar: Removing leading ") || line.starts_with("tar: Exiting with failure status");
+        if node {
+            self.nodes += 1;
+        } else if !remark && self.first.is_none() {
+            self.first = Some(line.to_string());
+        }
+    }
+
+    /// tar(1): 0 all is well, 2 something could not be made.
+    fn judge(self, status: sys::Status) -> Result<()> {
+        if status.success() {
+            return Ok(());
+        }
+        match self.first {
+            None if status.code() == 2 && self.nodes > 0 => {
+                let text = format!("mydocker: warning: device nodes of the image left out: {}\n", self.nodes);
+                sys::print_error(text.as_bytes());
+                Ok(())
+            }
+            None => Err(Error::new(format!("tar failed: {status}"))),
+            Some(first) => {
+                let error = Error::new(printable(&first));
+                let owner = first.contains("Cannot change ownership") && first.ends_with("Invalid argument");
+                let hint = "the image uses ids that you have not: more in /etc/subuid and /etc/subgid would help";
+                Err(if owner { error.hint(hint) } else { error })
+            }
+        }
+    }
+}
+
+const PREFIX: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// Turns the whiteouts of an archive (image-spec layer.md) into those of overlayfs, in the tree below
+/// the working directory. No symbolic link is followed, nothing recurses.
+fn convert_whiteouts() -> Result<()> {
+    let mut pending = vec![PathBuf::from(".")];
+    let mut held = pending[0].as_os_str().len();
+    while let Some(dir) = pending.pop() {
+        held -= dir.as_os_str().len();
+        let mut marks = Vec::new();
+        let mut mark_bytes = 0;
+        for entry in list(&dir)? {
+            let entry = entry.context(format_args!("list {}", shown(&dir)))?;
+            let name = entry.file_name();
+            if name.as_bytes().starts_with(PREFIX) {
+                mark_bytes += name.len();
+                marks.push(name);
+            } else if entry.file_type().context(format_args!("lstat in {}", shown(&dir)))?.is_dir() {
+                let path = dir.join(name);
+                held += path.as_os_str().len();
+                pending.push(path);
+            }
+            if held + mark_bytes > MAX_PENDING {
+                return Err(Error::new("the layer is refused: too many names"));
+            }
+        }
+        convert_all(&dir, &marks)?;
+    }
+    Ok(())
+}
+
+fn list(dir: &Path) -> Result<std::fs::ReadDir> {
+    std::fs::read_dir(dir).map_err(|error| match error.raw_os_error() {
+        Some(libc::ENAMETOOLONG) => Error::new("the layer is refused: it has paths of more than 4096 bytes"),
+        _ => Err::<(), _>(error).context(format_args!("list {}", shown(dir))).unwrap_err(),
+    })
+}
+
+/// The beginning of a name that came from outside.
+fn shown(path: &Path) -> String {
+    let text = printable(&path.to_string_lossy());
+    match text.char_indices().nth(200) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+fn convert_all(dir: &Path, marks: &[OsString]) -> Result<()> {
+    if marks.is_empty() {
+        return Ok(());
+    }
+    let before = sys::lstat(dir).context(format_args!("lstat {}", shown(dir)))?;
+    for mark in marks {
+        convert(dir, mark).context(format_args!("whiteout {}", shown(&dir.join(mark))))?;
+    }
+    // The directory's time is the image's, not that of our changes.
+    sys::set_times(dir, &before).context(format_args!("utimensat {}", shown(dir)))
+}
+
+fn convert(dir: &Path, mark: &OsStr) -> Result<()> {
+    store::remove_tree(&dir.join(mark)).context("unlink")?;
+    let hidden = OsStr::from_bytes(&mark.as_bytes()[PREFIX.len()..]);
+    match hidden.as_bytes() {
+        _ if mark.as_bytes() == OPAQUE => return set_opaque(dir),
+        b"" | b"." | b".." => return Err(Error::new("the layer is refused: a whiteout of no name")),
+        // Other names of this kind are aufs's own notes.
+        reserved if reserved.starts_with(PREFIX) => return Ok(()),
+        _ => {}
+    }
+    let path = dir.join(hidden);
+    match sys::mknod(&path, libc::S_IFCHR, 0) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made.context("mknod"),
+    }
+    // The layer brings something of that name itself, and that hides what was below, unless both
+    // are directories.
+    if sys::lstat(&path).context("lstat")?.is_dir() {
+        set_opaque(&path)?;
+    }
+    Ok(())
+}
+
+/// Overlayfs's mark of a directory that shows nothing of the layers below it.
+pub const OPAQUE_XATTR: &str = "user.overlay.opaque";
+
+fn set_opaque(dir: &Path) -> Result<()> {
+    sys::setxattr(dir, OPAQUE_XATTR, b"y").context("lsetxattr")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_decide() {
+        let mut block = [0; BLOCK];
+        assert_eq!(decompressor(&block).unwrap(), None); // an empty archive
+        block[USTAR].copy_from_slice(b"ustar");
+        block[0] = b'a';
+        assert_eq!(decompressor(&block).unwrap(), None);
+        assert!(decompressor(&[0x1f, 0x8b, 8]).unwrap().is_some_and(|program| program.contains("zip")));
+        assert_eq!(decompressor(&[0x28, 0xb5, 0x2f, 0xfd]).unwrap(), Some("zstd"));
+        assert_eq!(decompressor(&[0x5c, 0x2a, 0x4d, 0x18]).unwrap(), Some("zstd"));
+        for odd in [&b""[..], b"BZh9", b"<html>", &[0; 100], &[0x1f]] {
+            assert!(decompressor(odd).is_err(), "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn only_nodes_that_cannot_be_made_are_forgiven() {
+        let judge = |text: &str, code: i32| {
+            let mut complaints = Complaints::default();
+            text.lines().for_each(|line| complaints.hear(line));
+            complaints.judge(sys::Status::exited(code))
+        };
+        let node = "tar: a/b: Cannot mknod: Operation not permitted\n";
+        let end = "tar: Exiting with failure status due to previous errors\n";
+        assert!(judge(&format!("{node}{node}{end}"), 2).is_ok());
+        assert!(judge("tar: Removing leading `/' from member names\n", 0).is_ok());
+        assert!(judge(end, 2).is_err());
+        assert!(judge(node, 1).is_err());
+        assert!(judge(&format!("{node}tar: x: Cannot open: No space left on device\n"), 2).is_err());
+        assert!(judge("tar: x\\: Cannot mknod: Operation not permitted: Cannot open: File exists", 2).is_err());
+        let ids = "tar: a: Cannot change ownership to uid 70000, gid 5: Invalid argument\n";
+        assert!(judge(ids, 2).unwrap_err().message.contains("/etc/subuid"));
+    }
+
+    #[test]
+    fn a_pipe_is_copied_into_two_and_tar_may_end_early() {
+        sys::block_signals().unwrap(); // SIGPIPE
+        let (source, writer) = sys::pipe2().unwrap();
+        let (hashed, to_hasher) = sys::pipe2().unwrap();
+        let (archive, to_tar) = sys::pipe2().unwrap();
+        sys::write_all(writer.raw(), b"all of it").unwrap();
+        drop((writer, archive));
+        pump(source, to_hasher, Some(to_tar)).unwrap();
+        assert_eq!(sys::read_to_end(&hashed, 100).unwrap(), b"all of it");
+        sys::unblock_signals().unwrap();
+    }
+}

@@ -1,0 +1,238 @@
+//! mydocker: a container engine and a DNS forwarder, one static binary, written to be read.
+//!
+//! Below stands the table of contents in reading order, then the table of commands. `main` looks the
+//! command up, runs it, prints the one line of an error, and exits with its code.
+
+// `main` is in sys.rs: without the start-up of Rust's standard library the trace shows the program alone.
+#![cfg_attr(not(test), no_main)]
+
+// One container, from above:
+mod bundle; // what a container is to be: the OCI config.json
+mod cgroup; // limits
+mod confine; // capabilities, groups, ids, keyring
+mod container; // the parent's story: clone, maps, cgroup, network, wait, clean up
+mod idmap; // uid_map and gid_map
+mod init; // the child's story: from the re-exec to the command
+mod network; // slirp4netns, /etc/hosts, /etc/resolv.conf
+mod options; // what the command line may say
+mod rootfs; // every mount, and the step into the new root
+mod state;
+mod terminal; // the pty and raw mode
+mod user; // USER of an image: its own passwd and group // containers on disk: ps, rm
+
+// One image:
+mod curl; // one request, by curl
+mod digest; // sha256, by openssl or sha256sum
+mod image; // the image store: find, images, rmi
+mod layer; // one blob becomes one directory
+mod login; // challenges and credentials
+mod manifest; // indexes, manifests, platforms
+mod progress; // what is seen of it
+mod pull; // the story of a pull
+mod reference; // docker.io/library/busybox:latest
+mod registry; // the distribution API
+mod store;
+mod workers; // layers side by side, a process each // where things are kept
+
+// The ground:
+mod error; // what was tried, on what, and what to do
+mod json; // RFC 8259
+mod sys; // system calls: the only unsafe
+
+use std::ffi::OsString;
+
+use getopts::Options;
+
+use error::{Context, Error, Result, ENGINE_FAILED};
+use idmap::IdMap;
+use options::{Parsed, RunOptions};
+use reference::Reference;
+use store::Store;
+
+/// A command: its name, its arguments and a word on it for `--help`, and what it does.
+struct Command {
+    name: &'static str,
+    arguments: &'static str,
+    summary: &'static str,
+    run: fn(&[OsString]) -> Result<i32>,
+}
+
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "run",
+        arguments: "[OPTIONS] IMAGE [COMMAND [ARG...]]",
+        summary: "Runs a command in a new container",
+        run,
+    },
+    Command {
+        name: "pull",
+        arguments: "[OPTIONS] IMAGE",
+        summary: "Fetches an image from its registry",
+        run: pull_image,
+    },
+    Command { name: "images", arguments: "", summary: "Lists the images in the store", run: images },
+    Command { name: "rmi", arguments: "[-f] IMAGE...", summary: "Removes images", run: rmi },
+    Command { name: "ps", arguments: "[-a]", summary: "Lists running containers, with -a all", run: ps },
+    Command { name: "rm", arguments: "[-f] CONTAINER...", summary: "Removes containers", run: rm },
+];
+
+/// The whole program: arguments in, exit code out. `main` in sys.rs calls it.
+pub fn entry(arguments: &[OsString]) -> i32 {
+    let arguments = arguments.get(1..).unwrap_or_default();
+    if let [first, rest @ ..] = arguments {
+        if first == "child" {
+            init::main(rest);
+        }
+    }
+    match sys::open_standard_streams().context("open /dev/null").and_then(|()| dispatch(arguments)) {
+        Ok(code) => code,
+        Err(error) => {
+            sys::print_error(format!("mydocker: {error}\n").as_bytes());
+            error.code
+        }
+    }
+}
+
+fn dispatch(arguments: &[OsString]) -> Result<i32> {
+    let mut table = engine_table();
+    let Parsed { matches, rest } = options::split(&mut table, arguments).map_err(usage)?;
+    if matches.opt_present("help") {
+        return print(&help(&table));
+    }
+    if matches.opt_present("version") {
+        return print(&format!("mydocker {}\n", env!("CARGO_PKG_VERSION")));
+    }
+    sys::set_verbose(matches.opt_present("v"));
+    let [name, rest @ ..] = &rest[..] else {
+        return Err(usage(Error::new("no command given")));
+    };
+    let command = COMMANDS.iter().find(|command| name == command.name);
+    let command = command.ok_or_else(|| usage(Error::new(format!("unknown command {name:?}"))))?;
+    // `mydocker --rm run ...` means what `mydocker run --rm ...` means.
+    let rm = matches.opt_present("rm").then(|| OsString::from("--rm"));
+    let rest: Vec<OsString> = rm.into_iter().chain(rest.iter().cloned()).collect();
+    (command.run)(&rest)
+}
+
+fn engine_table() -> Options {
+    let mut table = Options::new();
+    table.optflag("h", "help", "print this help");
+    table.optflag("", "rm", "run: remove the container when it has ended (also -rm)");
+    table.optflag("v", "", "debug: print every system call and helper, and why");
+    table.optflag("", "version", "print the version");
+    table
+}
+
+fn usage(error: Error) -> Error {
+    error.hint("usage: mydocker [-v] COMMAND [OPTIONS] [ARG...]; mydocker --help lists the commands")
+}
+
+fn help(table: &Options) -> String {
+    let commands: String = COMMANDS.iter().map(|c| format!("    {:<8}{}\n", c.name, c.summary)).collect();
+    let brief = format!(
+        "Usage: mydocker [-v] COMMAND [OPTIONS] [ARG...]\n\nCommands:\n{commands}\nmydocker COMMAND --help says more."
+    );
+    table.usage(&brief)
+}
+
+fn print(text: &str) -> Result<i32> {
+    sys::print(text).context("write to standard output")?;
+    Ok(0)
+}
+
+/// Reads a command's options; `None` when its help was asked for, and has been printed.
+fn parse(name: &str, mut table: Options, arguments: &[OsString]) -> Result<Option<Parsed>> {
+    table.optflag("h", "help", "print this help");
+    let command = COMMANDS.iter().find(|command| command.name == name);
+    let line =
+        command.map(|c| format!("Usage: mydocker {} {}\n\n{}.", c.name, c.arguments, c.summary)).unwrap_or_default();
+    let parsed = options::split(&mut table, arguments);
+    let parsed = parsed.map_err(|error| error.hint(line.lines().next().unwrap_or_default()))?;
+    if parsed.matches.opt_present("help") {
+        print(&table.usage(&line))?;
+        return Ok(None);
+    }
+    Ok(Some(parsed))
+}
+
+/// The arguments of a command as text; at least one.
+fn names(name: &str, rest: &[OsString]) -> Result<Vec<String>> {
+    if rest.is_empty() {
+        let arguments = COMMANDS.iter().find(|command| command.name == name).map_or("", |c| c.arguments);
+        return Err(
+            Error::new(format!("{name}: nothing given")).hint(format_args!("usage: mydocker {name} {arguments}"))
+        );
+    }
+    let text = |argument: &OsString| argument.to_str().map(str::to_string);
+    rest.iter().map(|a| text(a).ok_or_else(|| Error::new(format!("{a:?} is not UTF-8")))).collect()
+}
+
+fn run(arguments: &[OsString]) -> Result<i32> {
+    let usage = "usage: mydocker run [OPTIONS] IMAGE [COMMAND [ARG...]]; mydocker run --help lists the options";
+    match RunOptions::parse(arguments).map_err(|error| error.hint(usage))? {
+        Some(options) => container::run(&options),
+        None => print(&options::run_help()),
+    }
+}
+
+fn pull_image(arguments: &[OsString]) -> Result<i32> {
+    let mut table = Options::new();
+    options::pull_table(&mut table);
+    let Some(Parsed { matches, rest }) = parse("pull", table, arguments)? else { return Ok(0) };
+    let names = names("pull", &rest)?;
+    let [name] = &names[..] else {
+        return Err(Error::new("pull: one image at a time"));
+    };
+    let reference = Reference::parse(name)?;
+    let how = pull::Options { platform: matches.opt_str("platform"), mirror: matches.opt_str("mirror") };
+    pull::pull(&Store::of_caller()?, &reference, &how, &IdMap::of_caller()?)?;
+    Ok(0)
+}
+
+fn images(arguments: &[OsString]) -> Result<i32> {
+    if parse("images", Options::new(), arguments)?.is_none() {
+        return Ok(0);
+    }
+    print(&image::table(&Store::of_caller()?)?)
+}
+
+fn rmi(arguments: &[OsString]) -> Result<i32> {
+    remove_each("rmi", arguments, image::remove)
+}
+
+fn ps(arguments: &[OsString]) -> Result<i32> {
+    let mut table = Options::new();
+    table.optflag("a", "all", "those that have ended as well");
+    let Some(Parsed { matches, .. }) = parse("ps", table, arguments)? else { return Ok(0) };
+    print(&state::table(&Store::of_caller()?, matches.opt_present("all"))?)
+}
+
+fn rm(arguments: &[OsString]) -> Result<i32> {
+    remove_each("rm", arguments, |store, name, force, map| {
+        state::remove(store, name, force, map).map(|name| format!("{name}\n"))
+    })
+}
+
+/// Removes one after another, and prints what each removal says. The first error is returned when all have
+/// been tried.
+fn remove_each(
+    command: &str,
+    arguments: &[OsString],
+    remove: impl Fn(&Store, &str, bool, &IdMap) -> Result<String>,
+) -> Result<i32> {
+    let mut table = Options::new();
+    table.optflag("f", "force", "also what is in use");
+    let Some(Parsed { matches, rest }) = parse(command, table, arguments)? else { return Ok(0) };
+    let (store, map) = (Store::of_caller()?, IdMap::of_caller()?);
+    let mut code = 0;
+    for name in names(command, &rest)? {
+        match remove(&store, &name, matches.opt_present("force"), &map) {
+            Ok(said) => drop(print(&said)?),
+            Err(error) => {
+                sys::print_error(format!("mydocker: {error}\n").as_bytes());
+                code = ENGINE_FAILED;
+            }
+        }
+    }
+    Ok(code)
+}

@@ -1,0 +1,210 @@
+//! The story of a pull: index, manifest, config, layers side by side, and the image appears.
+//!
+//! Everything is named by the digest of what it holds, so what is in the store already is not asked
+//! for again, and a pull of an unchanged tag costs one request. Before the last rename(2) there is no
+//! image, after it there is a whole one.
+
+use crate::error::{printable, Context, Error, Result};
+use crate::idmap::IdMap;
+use crate::image::{self, Image};
+use crate::json::Json;
+use crate::layer::Tar;
+use crate::manifest::{self, Descriptor, Platform, Shape};
+use crate::reference::Reference;
+use crate::registry::{self, Document, Registry};
+use crate::store::{self, Store};
+use crate::sys::{self, Fd};
+use crate::workers::{self, Site, Task};
+
+/// An index may point to indexes; deeper ones are refused.
+const MAX_INDEX_DEPTH: usize = 3;
+
+/// Seconds after which what a killed pull left is of no use any more: a blob to resume, anything else.
+const BLOB_AGE: i64 = 24 * 3600;
+const OTHER_AGE: i64 = 3600;
+
+#[derive(Default)]
+pub struct Options {
+    /// `os/arch[/variant]`, else Linux on this machine.
+    pub platform: Option<String>,
+    /// Asked before the Hub; else `MYDOCKER_MIRROR`, else the store's file `mirror`.
+    pub mirror: Option<String>,
+}
+
+/// Brings an image into the store, or finds that it is there unchanged.
+pub fn pull(store: &Store, reference: &Reference, options: &Options, map: &IdMap) -> Result<Image> {
+    store.create()?;
+    let lock = lock_and_sweep(store, map)?;
+    let platform = options.platform.as_deref().map_or(Ok(Platform::here()), Platform::parse)?;
+    let mirror = registry::mirror(options.mirror.as_deref(), &store.root.join("mirror"))?;
+    let (mut registry, top) = Registry::open(reference, mirror.as_deref())?;
+    let top_digest = top.digest.clone();
+    let (manifest, json) = choose(&mut registry, top, &platform, reference)?;
+    let (config, layers) = manifest::contents(&json)?;
+    let id = format!("{}{}", config.hex(), map.key());
+    let known = image::read_config(store, &id)?;
+    let is_new = known.is_none();
+    let config = known.map_or_else(|| registry.document(&config), Ok)?;
+    let image = Image::read(reference.clone(), id, &config)?;
+    check_platform(&image.config, &platform, options.platform.is_some())?;
+    let changed = is_new || !image::is_whole(store, &image.id, image.layers)?;
+    if changed {
+        let names = fetch_layers(store, &mut registry, &image, &layers, map, &lock)?;
+        image::put(store, &image.id, &config, &manifest.bytes, &names)?;
+    }
+    image::link(store, reference, &image.id)?;
+    let event = if changed { "pulled" } else { "up to date" };
+    sys::print_error(format!("mydocker: {reference}: {event}, {top_digest}\n").as_bytes());
+    Ok(image)
+}
+
+/// Walks from an index to the manifest for the platform.
+fn choose(
+    registry: &mut Registry,
+    top: Document,
+    platform: &Platform,
+    reference: &Reference,
+) -> Result<(Document, Json)> {
+    let mut seen = Vec::new();
+    match descend(registry, top, platform, MAX_INDEX_DEPTH, &mut seen)? {
+        Some(found) => Ok(found),
+        None => {
+            let error = Error::new(format!("{reference} is not made for {platform}"));
+            Err(error.hint(format_args!("it is for {}; see --platform", seen.join(", "))))
+        }
+    }
+}
+
+/// `None` when nothing below the document is for the platform; then `seen` says what there is.
+fn descend(
+    registry: &mut Registry,
+    document: Document,
+    platform: &Platform,
+    depth: usize,
+    seen: &mut Vec<String>,
+) -> Result<Option<(Document, Json)>> {
+    let (shape, json) = manifest::read(&document.bytes, &document.content_type)?;
+    if shape == Shape::Manifest {
+        return Ok(Some((document, json)));
+    }
+    if depth == 0 {
+        return Err(Error::new(format!("indexes are nested more than {MAX_INDEX_DEPTH} deep")));
+    }
+    for entry in manifest::candidates(&json, platform) {
+        let nested = registry.nested(&Descriptor::read(entry)?)?;
+        if let Some(found) = descend(registry, nested, platform, depth - 1, seen)? {
+            return Ok(Some(found));
+        }
+    }
+    seen.push(manifest::platforms(&json));
+    Ok(None)
+}
+
+/// An image for another platform may well run (binfmt_misc), so it is refused only where the user has
+/// said which one it must be.
+fn check_platform(config: &Json, platform: &Platform, explicit: bool) -> Result<()> {
+    if platform.rank(config).is_some() {
+        return Ok(());
+    }
+    let [os, architecture] = ["os", "architecture"].map(|name| printable(config.get(name).str().unwrap_or("?")));
+    let text = format!("the image is for {os}/{architecture}, not for {platform}");
+    if explicit {
+        return Err(Error::new(text));
+    }
+    sys::print_error(format!("mydocker: warning: {text}\n").as_bytes());
+    Ok(())
+}
+
+/// Fetches what is missing. Returns the layers' names in the store, the lowest first.
+fn fetch_layers(
+    store: &Store,
+    registry: &mut Registry,
+    image: &Image,
+    layers: &[Descriptor],
+    map: &IdMap,
+    lock: &Fd,
+) -> Result<Vec<String>> {
+    let diff_ids = manifest::diff_ids(&image.config)?;
+    if diff_ids.len() != layers.len() {
+        let (named, listed) = (diff_ids.len(), layers.len());
+        return Err(Error::new(format!("the image is malformed: {listed} layers, but {named} diff_ids")));
+    }
+    let mut names = Vec::new();
+    let mut tasks = Vec::new();
+    for diff_id in image::stacked(&diff_ids) {
+        let name = format!("{}{}", diff_id.trim_start_matches("sha256:"), map.key());
+        if !store::exists(store.layers().join(&name))? {
+            let (descriptor, _) = layers.iter().zip(&diff_ids).find(|(_, id)| *id == diff_id).ok_or_else(no_layer)?;
+            tasks.push(Task { descriptor: descriptor.clone(), diff_id: diff_id.to_string(), name: name.clone() });
+        }
+        names.push(name);
+    }
+    if tasks.is_empty() {
+        return Ok(names);
+    }
+    check_xattrs(store)?;
+    let site = Site { store, map, tar: Tar::installed()? };
+    match workers::fetch_all(&tasks, registry, &site) {
+        Ok(()) => Ok(names),
+        Err(unfinished) => {
+            if !unfinished.resumable {
+                forget_layers(store, map, lock);
+            }
+            Err(unfinished.error)
+        }
+    }
+}
+
+fn no_layer() -> Error {
+    Error::new("the image is malformed: a diff_id without a layer")
+}
+
+/// Of an image that was refused nothing stays, not even its good layers; unless another pull is under
+/// way, which may have found one of them. Then they stay until the next `rmi`.
+fn forget_layers(store: &Store, map: &IdMap, lock: &Fd) {
+    if sys::flock(lock, libc::LOCK_EX | libc::LOCK_NB).is_ok() {
+        // The refusal is the error to report.
+        let _kept_for_rmi = image::collect_garbage(store, map);
+    }
+}
+
+/// Whiteouts of a layer need `user.*` xattrs, and so does an overlay in a user namespace.
+fn check_xattrs(store: &Store) -> Result<()> {
+    match sys::setxattr(store.layers(), "user.mydocker.probe", b"y") {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP)) => {
+            let place = store.root.display();
+            let error = Error::new(format!("the store {place} is on a file system that carries no user xattrs"));
+            Err(error
+                .hint("a tmpfs before Linux 6.6, NFS, or FAT; MYDOCKER_HOME=DIR puts it elsewhere: ext4, xfs, btrfs"))
+        }
+        probed => probed.context("lsetxattr on the store"),
+    }
+}
+
+/// Locks the store for adding; when nobody else is at work, removes first what killed pulls have left.
+fn lock_and_sweep(store: &Store, map: &IdMap) -> Result<Fd> {
+    if let Some(_alone) = image::try_lock(store)? {
+        sweep(store, map)?;
+    }
+    image::lock(store, libc::LOCK_SH)
+}
+
+fn sweep(store: &Store, map: &IdMap) -> Result<()> {
+    let now = sys::now();
+    for entry in std::fs::read_dir(store.tmp()).context("list the store's tmp")? {
+        let entry = entry.context("list the store's tmp")?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // A layer in the making is written under this lock alone; other things are moved through
+        // here without it, but not for an hour.
+        let age = match () {
+            () if name.contains(".layer") => 0,
+            () if name.ends_with(".blob") => BLOB_AGE,
+            () => OTHER_AGE,
+        };
+        let Ok(stat) = sys::lstat(entry.path()) else { continue };
+        if now - stat.changed() >= age {
+            store::remove_tree_mapped(&entry.path(), map)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! Containers on disk: `ps`, `rm`, and what they need to know.
+//!
+//! A container is a directory, `containers/<id>`, an OCI bundle with a file `state` beside its
+//! `config.json`. The engine that runs the container holds an flock(2) on `state` as long as it lives: the
+//! lock *is* the answer to "does it run?", and the kernel gives it back however the engine ends. Each
+//! change is one line of JSON at the end of the file; the last line counts.
+
+use std::path::{Path, PathBuf};
+
+use crate::bundle::Bundle;
+use crate::cgroup;
+use crate::error::{printable, Context, Error, Result};
+use crate::idmap::IdMap;
+use crate::json::{self, object, Json};
+use crate::store::{self, Store};
+use crate::sys::{self, Fd, Pid};
+
+/// A container's directory, made and locked by this engine.
+pub struct Container {
+    pub id: String,
+    pub dir: PathBuf,
+    state: Fd,
+}
+
+impl Container {
+    /// Makes `containers/<id>` with an id that nobody has, and locks it.
+    pub fn create(store: &Store) -> Result<Container> {
+        let id = store::random_hex()?;
+        let dir = store.containers().join(&id);
+        sys::why("the container's directory, an OCI bundle");
+        sys::mkdir(&dir, 0o700).context(format_args!("mkdir {}", dir.display()))?;
+        let file = dir.join("state");
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_APPEND;
+        let state = sys::open(&file, flags, 0o600).context(format_args!("open {}", file.display()))?;
+        sys::why("held while the engine lives: locked means running");
+        sys::flock(&state, libc::LOCK_EX | libc::LOCK_NB).context(format_args!("flock {}", file.display()))?;
+        Ok(Container { id, dir, state })
+    }
+
+    /// Claims a name: a symbolic link, which only one can make.
+    pub fn claim_name(&self, store: &Store, name: &str) -> Result<()> {
+        let link = store.containers().join(name);
+        match sys::symlink(&self.id, &link) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Err(Error::new(format!("the container name {name} is in use")).hint(format_args!("mydocker rm {name}")))
+            }
+            claimed => claimed.context(format_args!("symlink {}", link.display())),
+        }
+    }
+
+    /// The container runs, its first process is `pid`.
+    pub fn running(&self, pid: Pid) -> Result<()> {
+        self.line(object([("status", "running".into()), ("pid", Json::Int(pid.into())), ("at", sys::now().into())]))
+    }
+
+    /// The container's command has ended.
+    pub fn stopped(&self, code: i32) -> Result<()> {
+        self.line(object([
+            ("status", "stopped".into()),
+            ("exitCode", Json::Int(code.into())),
+            ("at", sys::now().into()),
+        ]))
+    }
+
+    fn line(&self, line: Json) -> Result<()> {
+        sys::write_all(self.state.raw(), format!("{line}\n").as_bytes()).context("write to the container's state")
+    }
+
+    /// Removes the directory and the name.
+    pub fn remove(self, store: &Store, name: &str, map: &IdMap) -> Result<()> {
+        remove_files(store, &self.id, name, map)
+    }
+}
+
+/// A container as `ps` shows it.
+pub struct Listed {
+    pub id: String,
+    /// `None`: its config cannot be read, the engine was killed before it was written.
+    pub bundle: Option<Bundle>,
+    pub status: Status,
+}
+
+#[derive(Debug, PartialEq)]
+pub enum Status {
+    /// Being made: its engine lives, the command does not run yet.
+    Created,
+    /// Since when, seconds since 1970.
+    Up {
+        pid: Pid,
+        since: i64,
+    },
+    Exited {
+        code: i64,
+        at: i64,
+    },
+    /// Its engine was killed.
+    Dead,
+}
+
+/// All containers, the newest first.
+pub fn list(store: &Store) -> Result<Vec<Listed>> {
+    let dir = store.containers();
+    let entries = match std::fs::read_dir(&dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.context(format_args!("open {}", dir.display()))?,
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        let entry = entry.context(format_args!("read {}", dir.display()))?;
+        // A symbolic link is a name; the directory comes by itself.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            all.push(look(&dir.join(entry.file_name()), &entry.file_name().to_string_lossy()));
+        }
+    }
+    all.sort_by_key(|listed| std::cmp::Reverse(listed.bundle.as_ref().map_or(0, |bundle| bundle.created)));
+    Ok(all)
+}
+
+fn look(dir: &Path, id: &str) -> Listed {
+    let bundle = sys::read_file(dir.join("config.json"), 16 << 20).ok();
+    let bundle = bundle.and_then(|text| json::parse(&text).ok()).and_then(|config| Bundle::from_json(&config));
+    let text = sys::read_file(dir.join("state"), 1 << 20).unwrap_or_default();
+    let last =
+        String::from_utf8_lossy(&text).lines().last().map(|line| json::parse(line.as_bytes()).unwrap_or(Json::Null));
+    let locked = is_locked(&dir.join("state"));
+    Listed { id: id.to_string(), bundle, status: status(&last.unwrap_or(Json::Null), locked) }
+}
+
+/// The last line, and whether its engine lives.
+fn status(last: &Json, locked: bool) -> Status {
+    let at = last.get("at").int().unwrap_or(0);
+    match (last.get("status").str(), locked) {
+        (Some("stopped"), _) => Status::Exited { code: last.get("exitCode").int().unwrap_or(0), at },
+        (Some("running"), true) => Status::Up { pid: last.get("pid").int().unwrap_or(0) as Pid, since: at },
+        (_, true) => Status::Created,
+        (_, false) => Status::Dead,
+    }
+}
+
+fn is_locked(file: &Path) -> bool {
+    let Ok(file) = sys::open(file, libc::O_RDONLY, 0) else { return false };
+    matches!(sys::flock(&file, libc::LOCK_SH | libc::LOCK_NB), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+/// `rm`: by name, id, or the beginning of one. A running container only with `force`.
+pub fn remove(store: &Store, wanted: &str, force: bool, map: &IdMap) -> Result<String> {
+    let id = find(store, wanted)?;
+    let listed = look(&store.containers().join(&id), &id);
+    let state = store.containers().join(&id).join("state");
+    match listed.status {
+        Status::Up { .. } | Status::Created if !force => {
+            return Err(Error::new(format!("container {wanted} is running")).hint("end it first, or rm -f"));
+        }
+        Status::Up { pid, .. } => {
+            // The engine that holds the lock has not taken the exit status yet: the pid is still this one.
+            let _already_dead = sys::kill(pid, libc::SIGKILL);
+            wait_for_unlock(&state)?;
+        }
+        Status::Created => wait_for_unlock(&state)?,
+        Status::Exited { .. } | Status::Dead => {}
+    }
+    let name = listed.bundle.map(|bundle| bundle.name).unwrap_or_default();
+    cgroup::remove_all(&id);
+    if store::exists(store.containers().join(&id))? {
+        remove_files(store, &id, &name, map)?;
+    }
+    Ok(wanted.to_string())
+}
+
+/// The engine gives the lock back as it ends; with `--rm` the file may be gone by then.
+fn wait_for_unlock(state: &Path) -> Result<()> {
+    match sys::open(state, libc::O_RDONLY, 0) {
+        Ok(file) => sys::flock(&file, libc::LOCK_SH).context(format_args!("flock {}", state.display())),
+        Err(_) => Ok(()),
+    }
+}
+
+/// The name first: a kill in between leaves a container without a name, which can still be removed.
+fn remove_files(store: &Store, id: &str, name: &str, map: &IdMap) -> Result<()> {
+    if !name.is_empty() && name != id {
+        let link = store.containers().join(name);
+        if sys::readlink(&link).is_ok_and(|target| target == Path::new(id)) {
+            sys::unlink(&link).context(format_args!("unlink {}", link.display()))?;
+        }
+    }
+    store.remove(&store.containers().join(id), map)
+}
+
+/// The id that a name, an id or the only id beginning so stands for.
+fn find(store: &Store, wanted: &str) -> Result<String> {
+    let unknown = || Error::new(format!("no such container: {}", printable(wanted))).hint("mydocker ps -a lists them");
+    if !store::is_plain_name(wanted.as_ref()) {
+        return Err(unknown());
+    }
+    let path = store.containers().join(wanted);
+    if let Ok(target) = sys::readlink(&path) {
+        return Ok(target.to_string_lossy().into_owned());
+    }
+    if store::exists(&path)? {
+        return Ok(wanted.to_string());
+    }
+    let ids = list(store)?.into_iter().map(|listed| listed.id).filter(|id| id.starts_with(wanted));
+    match ids.collect::<Vec<_>>().as_slice() {
+        [id] => Ok(id.clone()),
+        [] => Err(unknown()),
+        _ => Err(Error::new(format!("{wanted} is the beginning of more than one container's id"))),
+    }
+}
+
+/// `ps`: running containers, with `all` the others too, as a table.
+pub fn table(store: &Store, all: bool) -> Result<String> {
+    let mut rows = vec![["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"].map(str::to_string)];
+    let now = sys::now();
+    for listed in list(store)? {
+        let running = matches!(listed.status, Status::Up { .. } | Status::Created);
+        if running || all {
+            rows.push(row(&listed, now));
+        }
+    }
+    Ok(columns(&rows))
+}
+
+fn row(listed: &Listed, now: i64) -> [String; 6] {
+    let status = match listed.status {
+        Status::Created => "Created".to_string(),
+        Status::Up { since, .. } => format!("Up {}", duration(now - since)),
+        Status::Exited { code, at } => format!("Exited ({code}) {} ago", duration(now - at)),
+        Status::Dead => "Dead (its engine was killed)".to_string(),
+    };
+    let Some(bundle) = &listed.bundle else {
+        return [listed.id.clone(), String::new(), String::new(), String::new(), status, String::new()];
+    };
+    let command: Vec<String> = bundle.args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
+    let command: String = printable(&command.join(" ")).chars().take(20).collect();
+    let created = format!("{} ago", duration(now - bundle.created));
+    let reference = bundle.reference.trim_start_matches("docker.io/library/").trim_start_matches("docker.io/");
+    let reference = reference.strip_suffix(":latest").unwrap_or(reference);
+    [listed.id.clone(), printable(reference), format!("\"{command}\""), created, status, bundle.name.clone()]
+}
+
+/// Seconds in words, as docker's users know them.
+pub fn duration(seconds: i64) -> String {
+    const UNITS: &[(i64, &str)] = &[
+        (86_400 * 365, "year"),
+        (86_400 * 30, "month"),
+        (86_400 * 7, "week"),
+        (86_400, "day"),
+        (3_600, "hour"),
+        (60, "minute"),
+        (1, "second"),
+    ];
+    let (size, unit) = UNITS.iter().find(|(size, _)| seconds >= *size).copied().unwrap_or((1, "second"));
+    let count = seconds.max(0) / size;
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A table with its columns as wide as their widest entry.
+pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}   "));
+        format!("{}\n", cells.collect::<String>().trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_and_the_last_line_make_the_status() {
+        let running = json::parse(br#"{"status":"running","pid":7,"at":5}"#).unwrap();
+        let stopped = json::parse(br#"{"status":"stopped","exitCode":3,"at":9}"#).unwrap();
+        assert_eq!(status(&Json::Null, true), Status::Created);
+        assert_eq!(status(&running, true), Status::Up { pid: 7, since: 5 });
+        assert_eq!(status(&running, false), Status::Dead);
+        assert_eq!(status(&stopped, false), Status::Exited { code: 3, at: 9 });
+    }
+
+    #[test]
+    fn durations_in_words() {
+        assert_eq!(duration(0), "0 seconds");
+        assert_eq!(duration(61), "1 minute");
+        assert_eq!(duration(86_400 * 3), "3 days");
+    }
+}

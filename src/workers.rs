@@ -1,0 +1,309 @@
+//! Layers fetched and unpacked side by side: a process for each layer, a few at a time.
+//!
+//! A worker is a clone(2) of the engine and goes step by step: lock, download, digest, unpack, rename.
+//! It tells the engine how far it is, one message for a step. No thread, no event loop: where a step
+//! blocks, one process waits. Workers and their helpers die with the engine (PR_SET_PDEATHSIG).
+//!
+//! The blob's file is the layer's lock, so of two pulls that want a layer one works and the other
+//! waits. It also outlives a pull that was cut off, and the next one goes on where that ended.
+//!
+//! [`fetch_all`] is the whole of it; what the user sees meanwhile is progress.rs.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::curl::Failure;
+use crate::digest::{self, Hasher};
+use crate::error::{Context, Error, Result};
+use crate::idmap::IdMap;
+use crate::image::human_size;
+use crate::layer::{self, Tar};
+use crate::manifest::Descriptor;
+use crate::progress::{Progress, DOWNLOADING};
+use crate::registry::Registry;
+use crate::store::{self, Store};
+use crate::sys::{self, Fd, Pid};
+
+/// So many layers at a time: more would share the same line and the same processors.
+const MAX_WORKERS: usize = 4;
+
+/// Longer messages are cut.
+const MAX_MESSAGE: usize = 8192;
+
+/// A layer that is not in the store.
+pub struct Task {
+    pub descriptor: Descriptor,
+    pub diff_id: String,
+    /// Its name under `layers`.
+    pub name: String,
+}
+
+impl Task {
+    pub fn blob(&self, store: &Store) -> PathBuf {
+        store.tmp().join(format!("{}.blob", self.descriptor.hex()))
+    }
+
+    /// Where it is unpacked. Whoever has the blob's lock may use it.
+    fn making(&self, store: &Store, map: &IdMap) -> PathBuf {
+        store.tmp().join(format!("{}.layer{}", self.descriptor.hex(), map.key()))
+    }
+
+    /// The first digits of the blob's digest, as docker shows them.
+    pub fn short(&self) -> &str {
+        &self.descriptor.hex()[..12]
+    }
+}
+
+/// Where the work is done.
+pub struct Site<'a> {
+    pub store: &'a Store,
+    pub map: &'a IdMap,
+    pub tar: Tar,
+}
+
+// ---- the engine's side ----
+
+/// A pull that did not get all its layers.
+pub struct Unfinished {
+    pub error: Error,
+    /// The line broke, nothing was wrong with what came: it is kept, the next pull resumes.
+    pub resumable: bool,
+}
+
+struct Worker {
+    pid: Pid,
+    socket: Fd,
+    task: usize,
+}
+
+/// Fetches all layers. When one fails the others are stopped, and nothing half-made stays but what
+/// can be resumed.
+pub fn fetch_all(tasks: &[Task], registry: &mut Registry, site: &Site) -> std::result::Result<(), Unfinished> {
+    let mut progress = Progress::new(tasks, site.store);
+    // The largest first: the end comes sooner when no large one is left for the end.
+    let mut queue: Vec<usize> = (0..tasks.len()).collect();
+    queue.sort_by_key(|task| tasks[*task].descriptor.size);
+    let mut workers: Vec<Worker> = Vec::new();
+    let mut work = || -> std::result::Result<(), Unfinished> {
+        loop {
+            while workers.len() < MAX_WORKERS {
+                let Some(task) = queue.pop() else { break };
+                workers.push(start(task, &tasks[task], registry, site).map_err(refused)?);
+            }
+            if workers.is_empty() {
+                return Ok(());
+            }
+            for i in ready(&workers, progress.tick()).map_err(refused)?.into_iter().rev() {
+                if !hear(&workers[i], &mut progress)? {
+                    let ended = workers.swap_remove(i);
+                    let status = sys::wait(ended.pid).context("wait4").map_err(refused)?;
+                    if !status.success() {
+                        return Err(refused(Error::new(format!("a worker of the engine ended early: {status}"))));
+                    }
+                }
+            }
+            progress.draw();
+        }
+    };
+    let result = work();
+    progress.finish();
+    if let Err(unfinished) = &result {
+        stop(workers);
+        // The error is the one to report; what cannot be removed now is swept by the next pull.
+        let _swept_later = tasks.iter().try_for_each(|task| discard(task, site, unfinished.resumable));
+    }
+    result
+}
+
+fn refused(error: Error) -> Unfinished {
+    Unfinished { error, resumable: false }
+}
+
+fn start(number: usize, task: &Task, registry: &mut Registry, site: &Site) -> Result<Worker> {
+    let (socket, theirs) = sys::socketpair().context("socketpair")?;
+    sys::why("a worker for a layer");
+    match sys::clone(0).context("clone a worker")? {
+        Some(pid) => Ok(Worker { pid, socket, task: number }),
+        None => {
+            drop(socket);
+            run(&Teller { socket: theirs }, task, registry, site)
+        }
+    }
+}
+
+/// The workers that have something to say, waiting for `timeout` milliseconds at most.
+fn ready(workers: &[Worker], timeout: i32) -> Result<Vec<usize>> {
+    let entry = |worker: &Worker| libc::pollfd { fd: worker.socket.raw(), events: libc::POLLIN, revents: 0 };
+    let mut fds: Vec<libc::pollfd> = workers.iter().map(entry).collect();
+    sys::poll(&mut fds, timeout).context("poll")?;
+    Ok((0..fds.len()).filter(|i| fds[*i].revents != 0).collect())
+}
+
+/// Takes one message; `false` when there will be no more.
+fn hear(worker: &Worker, progress: &mut Progress) -> std::result::Result<bool, Unfinished> {
+    let mut buffer = [0; MAX_MESSAGE];
+    let (length, _) = sys::receive_message(&worker.socket, &mut buffer, 0).context("recvmsg").map_err(refused)?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match &buffer[..length] {
+        [] => return Ok(false),
+        [STATE, state @ ..] => progress.state(worker.task, &text(state)),
+        [EVENT, event @ ..] => progress.event(worker.task, &text(event)),
+        [kind, message @ ..] => {
+            return Err(Unfinished { error: Error::new(text(message)), resumable: *kind == CUT });
+        }
+    }
+    Ok(true)
+}
+
+fn stop(workers: Vec<Worker>) {
+    for worker in workers {
+        // It may have ended by itself; either way it is waited for.
+        let _ended = sys::kill(worker.pid, libc::SIGKILL);
+        let _status = sys::wait(worker.pid);
+    }
+}
+
+/// Removes what a stopped worker left, unless another pull is at work on that layer.
+fn discard(task: &Task, site: &Site, keep_blob: bool) -> Result<()> {
+    let (path, making) = (task.blob(site.store), task.making(site.store, site.map));
+    let Ok(blob) = sys::open(&path, libc::O_RDWR, 0) else { return Ok(()) };
+    let mut patience = 50;
+    while sys::flock(&blob, libc::LOCK_EX | libc::LOCK_NB).is_err() {
+        // The worker's own processes, about to die with it, may hold the lock for another moment.
+        patience -= 1;
+        if patience == 0 {
+            return Ok(());
+        }
+        sys::poll(&mut [], 20).context("poll")?;
+    }
+    if store::exists(&making)? {
+        store::remove_tree_mapped(&making, site.map)?;
+    }
+    if !keep_blob {
+        sys::unlink(&path).context(format_args!("unlink {}", path.display()))?;
+    }
+    Ok(())
+}
+
+// ---- the worker's side ----
+
+/// How a message begins: a state to show on a terminal, an event for everybody, or an error, the
+/// last one that of a transfer that can be resumed.
+const STATE: u8 = b'.';
+const EVENT: u8 = b'+';
+const ERROR: u8 = b'!';
+const CUT: u8 = b'~';
+
+struct Teller {
+    socket: Fd,
+}
+
+impl Teller {
+    fn tell(&self, kind: u8, text: &str) {
+        let message = [&[kind], text.as_bytes()].concat();
+        let length = message.len().min(MAX_MESSAGE);
+        if sys::send_message(&self.socket, &message[..length], None).is_err() {
+            sys::exit(1); // the engine is gone
+        }
+    }
+}
+
+fn run(teller: &Teller, task: &Task, registry: &mut Registry, site: &Site) -> ! {
+    sys::set_who("layer");
+    // SIGPIPE becomes the error EPIPE. SIGKILL, which comes when the engine dies, cannot be blocked.
+    let ready = sys::set_parent_death_signal(libc::SIGKILL).and_then(|()| sys::block_signals());
+    // Where the engine died before that, this message finds nobody.
+    teller.tell(STATE, "waiting");
+    let made = match ready.context("prepare a worker") {
+        Ok(()) => make(teller, task, registry, site),
+        Err(error) => Err(error.into()),
+    };
+    match made {
+        Ok(event) => {
+            teller.tell(EVENT, event);
+            sys::exit(0)
+        }
+        Err(failure) => {
+            let kind = if failure.is_transient() { CUT } else { ERROR };
+            teller.tell(kind, &format!("layer {}: {}", task.short(), failure.message));
+            sys::exit(1)
+        }
+    }
+}
+
+/// The story of one layer. Returns how it ended.
+fn make(
+    teller: &Teller,
+    task: &Task,
+    registry: &mut Registry,
+    site: &Site,
+) -> std::result::Result<&'static str, Failure> {
+    let (store, map) = (site.store, site.map);
+    let (blob, place, making) = (task.blob(store), store.layers().join(&task.name), task.making(store, map));
+    let file = lock_blob(&blob)?;
+    if store::exists(&place)? {
+        sys::unlink(&blob).context(format_args!("unlink {}", blob.display()))?;
+        return Ok("unpacked by another pull");
+    }
+    if store::exists(&making)? {
+        store::remove_tree_mapped(&making, map)?; // left by one that was killed
+    }
+    download(teller, task, registry, &blob, &file)?;
+    teller.tell(STATE, "unpacking");
+    let digest = &task.descriptor.digest;
+    layer::unpack(&blob, digest, &task.diff_id, &making, site.tar, map)?;
+    match store::rename_mapped(&making, &place, map) {
+        // The same content came as another blob.
+        Err(error) if matches!(error.errno, Some(libc::EEXIST | libc::ENOTEMPTY)) => {
+            store::remove_tree_mapped(&making, map)?;
+        }
+        renamed => renamed?,
+    }
+    sys::unlink(&blob).context(format_args!("unlink {}", blob.display()))?;
+    Ok("unpacked")
+}
+
+/// Opens the blob's file and waits for its lock. Whoever had it may have removed the file: then the
+/// lock is one on nothing, and it begins anew.
+fn lock_blob(path: &Path) -> Result<Fd> {
+    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_APPEND | libc::O_NOFOLLOW;
+    loop {
+        let file = sys::open(path, flags, 0o600).context(format_args!("open {}", path.display()))?;
+        sys::flock(&file, libc::LOCK_EX).context(format_args!("flock {}", path.display()))?;
+        let ours = sys::fstat(&file).context("fstat the blob")?.identity();
+        match sys::lstat(path) {
+            Ok(linked) if linked.identity() == ours => return Ok(file),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).context(format_args!("lstat {}", path.display()));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Brings the blob and checks its digest.
+fn download(
+    teller: &Teller,
+    task: &Task,
+    registry: &mut Registry,
+    path: &Path,
+    file: &Fd,
+) -> std::result::Result<(), Failure> {
+    let mut resumed = sys::fstat(file).context("fstat the blob")?.size() > 0;
+    loop {
+        teller.tell(STATE, DOWNLOADING);
+        registry.blob(&task.descriptor, file)?;
+        teller.tell(STATE, "verifying");
+        let reader = sys::open(path, libc::O_RDONLY, 0).context(format_args!("open {}", path.display()))?;
+        let seen = Hasher::start(&reader)?.finish()?;
+        if seen == task.descriptor.digest {
+            teller.tell(EVENT, &format!("downloaded {}", human_size(task.descriptor.size)));
+            return Ok(());
+        }
+        sys::ftruncate(file, 0).context("truncate the blob")?;
+        if !resumed {
+            return Err(digest::mismatch("the blob", &task.descriptor.digest, &seen).into());
+        }
+        resumed = false; // its beginning, from an earlier pull, may be what is wrong
+    }
+}
