@@ -70,6 +70,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     Content_Type="application/json")
 
     def basic_is_right(self):
+        if not opt.basic:
+            return False
         want = "Basic " + base64.b64encode(opt.basic.encode()).decode()
         return self.headers.get("Authorization") == want
 

@@ -50,7 +50,7 @@ exits '-v :ro' 1 sub -v "$room/v:/v:ro" busybox touch /v/x
 exits '--read-only' 1 sub --read-only busybox touch /x
 gives '--tmpfs' x sub --read-only --tmpfs /t busybox sh -c 'echo x >/t/x; cat /t/x'
 gives '--hostname' box sub --hostname box busybox hostname
-exits 'the host'"'"'s processes are out of sight' 1 sub busybox sh -c 'ps | grep -q docker-registry'
+exits 'the host'"'"'s processes are out of sight' 1 sub busybox sh -c 'ps | grep -q [d]ocker-registry'
 exits '/proc/sys is read-only' 1 sub busybox sh -c 'echo x >/proc/sys/kernel/hostname'
 gives '/proc/kcore is masked' 0 sub busybox sh -c 'head -c 1 /proc/kcore | wc -c'
 exits 'no mount may be undone' 1 sub busybox sh -c 'umount -l /proc/kcore || umount -l /proc'
@@ -84,9 +84,10 @@ is '  no layer is left' "$(find "$store/layers" "$store/tmp" -mindepth 1 ! -name
 
 # A killed pull leaves nothing that the user cannot clear away.
 as sub "$mydocker" pull test/big 2>/dev/null &
+engine=$!
 sleep 0.4
 pkill -KILL -x mydocker
-wait
+wait $engine
 eventually 50 sh -c '! pgrep -x "curl|tar"'
 ok 'after a killed pull the next succeeds' as sub "$mydocker" pull test/big
 is '  and clears what the first left' "$(find "$store/tmp" -mindepth 1 ! -name '*lock*')" ''

@@ -101,19 +101,18 @@ pub const MASKED_DIRECTORIES: &[&str] =
 /// Paths of /proc that may be read but not written.
 pub const READ_ONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// The file systems that every container gets, in the order in which they are mounted: type and
-/// source, destination, options. /proc comes last, see rootfs.rs.
+/// The file systems that every container gets, in the order in which they are mounted: type, source,
+/// destination, options. /dev itself is a directory of the skeleton, see store.rs.
 const STANDARD_MOUNTS: &[(&str, &str, &str, &str)] = &[
+    ("proc", "proc", "/proc", "nosuid,noexec,nodev"),
     ("sysfs", "sysfs", "/sys", "nosuid,noexec,nodev,ro"),
     ("cgroup", "cgroup", "/sys/fs/cgroup", "nosuid,noexec,nodev,ro"),
-    ("tmpfs", "tmpfs", "/dev", "nosuid,strictatime,mode=755,size=65536k"),
     ("devpts", "devpts", "/dev/pts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620"),
     ("tmpfs", "shm", "/dev/shm", "nosuid,noexec,nodev,mode=1777,size=65536k"),
     ("mqueue", "mqueue", "/dev/mqueue", "nosuid,noexec,nodev"),
 ];
-const PROC: (&str, &str, &str, &str) = ("proc", "proc", "/proc", "nosuid,noexec,nodev");
 
-/// The mounts of a container: the standard ones, then the user's, then /proc.
+/// The mounts of a container: the standard ones, then the user's.
 pub fn mounts(network: Network, map: &IdMap, of_user: Vec<Mount>) -> Vec<Mount> {
     let standard = STANDARD_MOUNTS.iter().map(|&(kind, source, destination, options)| {
         let mut mount = Mount::new(kind, source, destination, options);
@@ -130,8 +129,7 @@ pub fn mounts(network: Network, map: &IdMap, of_user: Vec<Mount>) -> Vec<Mount> 
     });
     // With the host's /sys, its cgroups come along.
     let standard = standard.filter(|mount| network != Network::Host || mount.kind != "cgroup");
-    let proc = Mount::new(PROC.0, PROC.1, PROC.2, PROC.3);
-    standard.chain(of_user).chain([proc]).collect()
+    standard.chain(of_user).collect()
 }
 
 impl Mount {

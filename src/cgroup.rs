@@ -206,7 +206,7 @@ fn dirs(version: Version, id: &str, controllers: &[&str]) -> Result<Vec<PathBuf>
 }
 
 fn unsettable(error: Error) -> Error {
-    let advice = if sys::geteuid() == 0 {
+    let advice = if sys::euid() == 0 {
         "the limit that was asked for cannot be set on this host: its controller is not in /proc/cgroups, or not given to this cgroup"
     } else {
         "a user may set limits only in a delegated cgroup v2: systemd-run --user --scope -p Delegate=yes mydocker run ..."
@@ -280,7 +280,7 @@ fn write_rows_v2(dir: &Path, rows: &[Row]) -> Result<()> {
 
 /// Where the engine may make cgroups: root everywhere, a user below the cgroup that it is in.
 fn base_v2() -> Result<PathBuf> {
-    if sys::geteuid() == 0 {
+    if sys::euid() == 0 {
         return Ok(PathBuf::from(ROOT));
     }
     let text = sys::read_file("/proc/self/cgroup", 64 * 1024).context("read /proc/self/cgroup")?;

@@ -68,7 +68,7 @@ pub fn become_user(user: &User) -> Result<bool> {
     sys::why("the groups of the image's user, none of the caller's");
     match sys::setgroups(&user.groups) {
         // A map that a user alone wrote forbids setgroups; then there is but one group to be in.
-        Err(error) if error.raw_os_error() == Some(libc::EPERM) && user.groups.is_empty() => {}
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) && user.groups == [user.gid] => {}
         set => set.context(format_args!("setgroups {:?}", user.groups))?,
     }
     if user.gid != 0 {

@@ -22,16 +22,14 @@
 //! One socket carries the conversation. An error in the child comes back over it as text, and the
 //! command has then not run. [`run`] is the story, told in this order.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-
 use libc::{CLONE_NEWIPC, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS};
+use std::ffi::OsString;
 
 use crate::bundle::{self, Bundle, Network};
 use crate::cgroup::Cgroups;
 use crate::error::{Context, Error, Result};
+use crate::facts::{self, Facts};
 use crate::idmap::{self, IdMap};
-use crate::image::{self, Image};
 use crate::init::{self, say};
 use crate::json::Json;
 use crate::network;
@@ -58,7 +56,8 @@ pub fn run(options: &RunOptions) -> Result<i32> {
     let store = Store::of_caller()?;
     let map = IdMap::of_caller()?;
     let image = find_image(&store, options, &map)?;
-    let found = find_user(&store, &image, options, &map)?;
+    let of_image = image.config.get("config").get("User").str().unwrap_or_default();
+    let found = user::find(options.user.as_deref().unwrap_or(of_image), &image.passwd, &image.group, &map)?;
 
     // From here on a signal waits until the engine can do something sensible with it.
     sys::why("signals wait from here on, and are passed to the command");
@@ -72,7 +71,7 @@ pub fn run(options: &RunOptions) -> Result<i32> {
             container.claim_name(&store, &name)?;
         }
         let bundle = describe(options, &image, found, &map, &container.id, &name, terminal)?;
-        write_bundle(&store, &container, &image, &bundle)?;
+        write_bundle(&container, &image, &bundle)?;
         Ok(supervise(start(&container, &bundle, &map, options)?))
     })();
     match ended {
@@ -103,10 +102,10 @@ fn wants_terminal(options: &RunOptions) -> Result<bool> {
 
 // ---- the image ----
 
-fn find_image(store: &Store, options: &RunOptions, map: &IdMap) -> Result<Image> {
+fn find_image(store: &Store, options: &RunOptions, map: &IdMap) -> Result<Facts> {
     let reference = Reference::parse(&options.image)?;
     if options.pull != PullPolicy::Always {
-        let found = image::find(store, &reference, map)?;
+        let found = facts::find(store, &reference, map)?;
         if let Some(image) = found.filter(|image| fits(image, options.platform.as_deref())) {
             return Ok(image);
         }
@@ -117,26 +116,16 @@ fn find_image(store: &Store, options: &RunOptions, map: &IdMap) -> Result<Image>
         }
     }
     let how = pull::Options { platform: options.platform.clone(), mirror: options.mirror.clone() };
-    pull::pull(store, &reference, &how, map)
+    pull::pull(store, &reference, &how, map)?;
+    facts::find(store, &reference, map)?.ok_or_else(|| Error::new(format!("{reference} was removed just now")))
 }
 
 /// Whether an image in the store is of the platform that was asked for.
-fn fits(image: &Image, platform: Option<&str>) -> bool {
+fn fits(image: &Facts, platform: Option<&str>) -> bool {
     let Some(platform) = platform else { return true };
     let mut parts = platform.split('/');
     let is = |field: &str, part: Option<&str>| part.is_none_or(|part| image.config.get(field).str() == Some(part));
     is("os", parts.next()) && is("architecture", parts.next()) && is("variant", parts.next())
-}
-
-/// The directory of an image in the store.
-fn image_dir(store: &Store, image: &Image) -> PathBuf {
-    store.images().join(&image.id)
-}
-
-fn find_user(store: &Store, image: &Image, options: &RunOptions, map: &IdMap) -> Result<user::Found> {
-    let of_image = image.config.get("config").get("User").str().unwrap_or_default();
-    let wanted = options.user.as_deref().unwrap_or(of_image);
-    user::find(&image_dir(store, image), image.layers, wanted, map)
 }
 
 // ---- the bundle ----
@@ -145,7 +134,7 @@ fn find_user(store: &Store, image: &Image, options: &RunOptions, map: &IdMap) ->
 /// Runtime Configuration".
 fn describe(
     options: &RunOptions,
-    image: &Image,
+    image: &Facts,
     found: user::Found,
     map: &IdMap,
     id: &str,
@@ -171,7 +160,7 @@ fn describe(
         gids: map.gids.clone(),
         image: image.id.clone(),
         layers: image.layers,
-        reference: image.reference.to_string(),
+        reference: Reference::parse(&options.image)?.to_string(),
         name: name.to_string(),
         created: sys::now(),
     })
@@ -227,14 +216,14 @@ fn environment(
 }
 
 /// Writes everything that the child will need into the container's directory.
-fn write_bundle(store: &Store, container: &Container, image: &Image, bundle: &Bundle) -> Result<()> {
-    for (name, mode) in [("upper", 0o755), ("work", 0o700), ("rootfs", 0o755)] {
-        let dir = container.dir.join(name);
-        sys::mkdir(&dir, mode).context(format_args!("mkdir {}", dir.display()))?;
-    }
+fn write_bundle(container: &Container, image: &Facts, bundle: &Bundle) -> Result<()> {
     let upper = container.dir.join("upper");
-    let etc = image::lookup(&image_dir(store, image), image.layers, Path::new("etc"));
-    network::write_etc(&upper, etc, bundle.network, &bundle.hostname)?;
+    network::make_like(&upper, image.root)?;
+    network::write_etc(&upper, image.etc, bundle.network, &bundle.hostname)?;
+    for name in ["work", "rootfs"] {
+        let dir = container.dir.join(name);
+        sys::mkdir(&dir, 0o700).context(format_args!("mkdir {}", dir.display()))?;
+    }
     let file = container.dir.join("config.json");
     sys::why("what this container is to be: runtime-spec config.md");
     sys::write_file(&file, 0o600, bundle.to_json().to_string().as_bytes())

@@ -46,11 +46,11 @@ const ALL: Range = Range { inside: 0, outside: 0, count: u32::MAX };
 impl IdMap {
     /// The map for whoever runs the engine. Warns on standard error where there is one id only.
     pub fn of_caller() -> Result<IdMap> {
-        let uid = sys::geteuid();
+        let uid = sys::euid();
         if uid == 0 {
             return Ok(IdMap { uids: vec![ALL], gids: vec![ALL], writer: Writer::Root });
         }
-        let gid = sys::getegid();
+        let gid = sys::egid();
         let own = |id| Range { inside: 0, outside: id, count: 1 };
         let name = user_name(uid);
         let uids = subordinate("/etc/subuid", uid, &name);
@@ -88,6 +88,15 @@ impl IdMap {
     /// Whether there is one id only, so that nothing in the container can belong to anybody else.
     pub fn is_single(&self) -> bool {
         self.writer == Writer::Nobody
+    }
+
+    /// The container's number for an id of the host's; 65534, nobody, for one that the map does not have.
+    pub fn uid_inside(&self, id: u32) -> u32 {
+        inside(&self.uids, id)
+    }
+
+    pub fn gid_inside(&self, id: u32) -> u32 {
+        inside(&self.gids, id)
     }
 
     pub fn maps_uid(&self, id: u32) -> bool {
@@ -201,6 +210,12 @@ fn maps(ranges: &[Range], id: u32) -> bool {
     ranges.iter().any(|r| id >= r.inside && id - r.inside < r.count)
 }
 
+fn inside(ranges: &[Range], id: u32) -> u32 {
+    const OVERFLOW_ID: u32 = 65534; // /proc/sys/kernel/overflowuid
+    let range = ranges.iter().find(|r| id >= r.outside && id - r.outside < r.count);
+    range.map_or(OVERFLOW_ID, |r| r.inside + (id - r.outside))
+}
+
 fn lines(ranges: &[Range]) -> String {
     ranges.iter().map(|r| format!("{} {} {}\n", r.inside, r.outside, r.count)).collect()
 }
@@ -302,6 +317,12 @@ mod tests {
         assert_eq!(map(vec![own]).key(), ".0-1000-1");
         assert_eq!(map(vec![Range { outside: 50, ..own }]).key(), ".0-1000-1.gids.0-50-1");
         assert_eq!(IdMap { uids: vec![ALL], gids: vec![ALL], writer: Writer::Root }.key(), "");
+    }
+
+    #[test]
+    fn ids_of_the_host_have_numbers_inside() {
+        let ranges = [Range { inside: 0, outside: 1000, count: 1 }, Range { inside: 1, outside: 100000, count: 10 }];
+        assert_eq!([1000, 100000, 100009, 100010, 0].map(|id| inside(&ranges, id)), [0, 1, 10, 65534, 65534]);
     }
 
     #[test]

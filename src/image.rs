@@ -12,50 +12,39 @@ use std::path::Path;
 
 use crate::digest::is_hex;
 use crate::error::{printable, Context, Error, Result};
+use crate::facts;
 use crate::idmap::IdMap;
 use crate::json::{self, Json};
-use crate::layer;
+use crate::layer::whiteout::OPAQUE_XATTR;
 use crate::manifest;
+use crate::parents;
 use crate::reference::Reference;
 use crate::state::{self, Listed, Status};
 use crate::store::{self, Store};
-use crate::sys::{self, Fd, Stat};
+use crate::sys::{self, Fd};
 
 /// An image of the store.
 pub struct Image {
-    pub reference: Reference,
     /// The name of its directory under `images`.
     pub id: String,
     /// The image config, image-spec config.md.
     pub config: Json,
-    /// Its links are numbered from 0, the lowest layer, to this, exclusive.
+    /// Its layers are `0`, the lowest, to this, exclusive.
     pub layers: usize,
-}
-
-/// Looks an image up that was unpacked for this id map.
-pub fn find(store: &Store, reference: &Reference, map: &IdMap) -> Result<Option<Image>> {
-    let link = store.images().join(reference.file_name());
-    let id = match sys::readlink(&link) {
-        Ok(target) => target.to_string_lossy().into_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).context(format_args!("readlink {}", link.display())),
-    };
-    if !is_of_map(&id, &map.key()) {
-        return Ok(None);
-    }
-    match read_config(store, &id)? {
-        Some(bytes) => Image::read(reference.clone(), id, &bytes).map(Some),
-        None => Ok(None),
-    }
 }
 
 impl Image {
     /// Makes sense of an image's config.
-    pub fn read(reference: Reference, id: String, config: &[u8]) -> Result<Image> {
+    pub fn read(id: String, config: &[u8]) -> Result<Image> {
         let config = json::parse(config).map_err(|error| Error::new(format!("the image's config: {error}")))?;
-        let layers = stacked(&manifest::diff_ids(&config)?).len();
-        Ok(Image { reference, id, config, layers })
+        let layers = height(stacked(&manifest::diff_ids(&config)?).len());
+        Ok(Image { id, config, layers })
     }
+}
+
+/// How many directories are stacked: on top of several layers lies one of the image's own, parents.rs.
+fn height(layers: usize) -> usize {
+    layers + usize::from(layers > 1)
 }
 
 /// The layers as overlayfs needs them: of one that occurs twice, the topmost alone shows anything, and
@@ -75,12 +64,6 @@ pub fn read_config(store: &Store, id: &str) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// What the image has under a name at its top; `dir` is the image's directory. A name that a layer hides is not there.
-pub fn lookup(dir: &Path, layers: usize, name: &Path) -> Option<Stat> {
-    let found = (0..layers).rev().find_map(|number| sys::lstat(dir.join(number.to_string()).join(name)).ok());
-    found.filter(|stat| !stat.is_whiteout())
-}
-
 /// Whether a directory of images or layers belongs to the map with this key: `<64 hex digits><key>`.
 pub fn is_of_map(name: &str, key: &str) -> bool {
     name.split_at_checked(64).is_some_and(|(digits, rest)| is_hex(digits) && rest == key)
@@ -88,22 +71,28 @@ pub fn is_of_map(name: &str, key: &str) -> bool {
 
 /// Locks the store: `LOCK_SH` to add, `LOCK_EX` to remove. Held until the descriptor is closed.
 pub fn lock(store: &Store, operation: i32) -> Result<Fd> {
-    let path = store.tmp();
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY;
-    let fd = sys::open(&path, flags, 0).context(format_args!("open {}", path.display()))?;
-    if sys::flock(&fd, operation | libc::LOCK_NB).is_err() {
-        sys::print_error(b"mydocker: waiting for another mydocker to be done with the images\n");
-        sys::flock(&fd, operation).context(format_args!("flock {}", path.display()))?;
+    let mut patience = 50;
+    loop {
+        if let Some(lock) = try_lock(store, operation | libc::LOCK_NB)? {
+            return Ok(lock);
+        }
+        // Most are held for a moment only. Then the user is told, and the kernel wakes us.
+        patience -= 1;
+        if patience == 0 {
+            sys::print_error(b"mydocker: waiting for another mydocker to be done with the images\n");
+            let locked = try_lock(store, operation)?;
+            return locked.ok_or_else(|| Error::new("flock: the store stays locked"));
+        }
+        sys::poll(&mut [], 20).context("poll")?;
     }
-    Ok(fd)
 }
 
-/// The exclusive lock, if nobody else has any.
-pub fn try_lock(store: &Store) -> Result<Option<Fd>> {
+/// flock(2) on the store; `None` where `LOCK_NB` was given and another has it.
+pub fn try_lock(store: &Store, operation: i32) -> Result<Option<Fd>> {
     let path = store.tmp();
     let flags = libc::O_RDONLY | libc::O_DIRECTORY;
     let fd = sys::open(&path, flags, 0).context(format_args!("open {}", path.display()))?;
-    match sys::flock(&fd, libc::LOCK_EX | libc::LOCK_NB) {
+    match sys::flock(&fd, operation) {
         Ok(()) => Ok(Some(fd)),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
         Err(error) => Err(error).context(format_args!("flock {}", path.display())),
@@ -113,7 +102,7 @@ pub fn try_lock(store: &Store) -> Result<Option<Fd>> {
 // ---- an image appears ----
 
 /// Makes the directory of an image whose layers (names under `layers`, the lowest first) are all there.
-pub fn put(store: &Store, id: &str, config: &[u8], manifest: &[u8], layers: &[String]) -> Result<()> {
+pub fn put(store: &Store, id: &str, config: &[u8], manifest: &[u8], layers: &[String], map: &IdMap) -> Result<()> {
     let making = store.fresh_tmp("image")?;
     store::make_dir(&making, 0o700)?;
     for (name, bytes) in [("config", config), ("manifest", manifest)] {
@@ -130,11 +119,15 @@ pub fn put(store: &Store, id: &str, config: &[u8], manifest: &[u8], layers: &[St
             sys::symlink(target, name).context(format_args!("symlink to layer {layer}"))?;
         }
     }
+    if layers.len() > 1 {
+        parents::restore(&making, layers.len(), map)?;
+    }
+    facts::write(&making, id, config, height(layers.len()), map)?;
     let place = store.images().join(id);
     match sys::rename(&making, &place) {
         // Another pull was faster.
         Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ENOTEMPTY)) => {
-            store::remove_tree(&making).context(format_args!("remove {}", making.display()))
+            store::remove_tree_mapped(&making, map)
         }
         renamed => renamed.context(format_args!("rename {} to {}", making.display(), place.display())),
     }
@@ -145,7 +138,7 @@ pub fn put(store: &Store, id: &str, config: &[u8], manifest: &[u8], layers: &[St
 fn hidden(store: &Store, layers: &[String]) -> usize {
     let opaque = |layer: &String| {
         // A layer without the mark answers ENODATA.
-        sys::getxattr(store.layers().join(layer), layer::OPAQUE_XATTR).is_ok_and(|value| value == b"y")
+        sys::getxattr(store.layers().join(layer), OPAQUE_XATTR).is_ok_and(|value| value == b"y")
     };
     layers.iter().rposition(opaque).unwrap_or(0)
 }

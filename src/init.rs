@@ -135,7 +135,7 @@ fn become_command(control: &Fd, bundle_dir: &Path) -> Result<()> {
         sys::send_message(control, say::TERMINAL, Some(&master)).context("sendmsg")?;
         terminal::control(&slave)?;
     }
-    rootfs::leave_host(&bundle)?;
+    rootfs::seal(&bundle)?;
     enter_directory(&bundle.cwd)?;
 
     confine::own_keyring()?;
@@ -169,6 +169,9 @@ fn store_and_id(bundle: &Path) -> Result<(&Path, String)> {
 /// link in /proc could name a directory that does not (CVE-2024-21626).
 fn enter_directory(cwd: &OsStr) -> Result<()> {
     let path = Path::new(cwd);
+    if path == Path::new("/") {
+        return Ok(()); // pivot_root(2) has left us there
+    }
     let entered = match sys::chdir(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             rootfs::make_dirs(path)?;
@@ -177,13 +180,10 @@ fn enter_directory(cwd: &OsStr) -> Result<()> {
         entered => entered,
     };
     entered.context(format_args!("chdir to the working directory {}", path.display()))?;
-    if path != Path::new("/") {
-        let inside = std::env::current_dir().is_ok_and(|dir| dir.is_absolute());
-        if !inside {
-            return Err(Error::new(format!("the working directory {} lies outside the container", path.display())));
-        }
+    if std::env::current_dir().is_ok_and(|dir| dir.is_absolute()) {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::new(format!("the working directory {} lies outside the container", path.display())))
 }
 
 fn wait_for_network(control: &Fd, network: Network) -> Result<()> {
@@ -216,20 +216,24 @@ fn execute(bundle: &Bundle) -> Result<()> {
     let argv = strings(&bundle.args).context("the command's arguments")?;
     let env = strings(&bundle.env).context("the command's environment")?;
     let name = bundle.args.first().cloned().unwrap_or_default();
+    let candidates = candidates(&name, &bundle.env);
     let mut denied = None;
-    for path in candidates(&name, &bundle.env) {
-        let error = sys::execve(&path, &argv, &env);
-        match error.raw_os_error() {
-            Some(libc::ENOENT | libc::ENOTDIR) if !path.exists() => {}
-            _ => denied = denied.or(Some((path, error))),
+    for path in &candidates {
+        sys::why("the user's command");
+        let error = sys::execve(path, &argv, &env);
+        if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) {
+            denied = denied.or(Some(cannot_execute(path, error)));
         }
     }
-    match denied {
-        Some((path, error)) => Err(cannot_execute(&path, error)),
-        None => Err(Error::new(format!("execve {name:?}: no such command in the container"))
+    // ENOENT is also what a file answers whose interpreter is missing.
+    let without_interpreter = candidates.iter().find(|path| path.exists());
+    Err(match (denied, without_interpreter) {
+        (Some(error), _) => error,
+        (None, Some(path)) => cannot_execute(path, std::io::Error::from_raw_os_error(libc::ENOENT)),
+        (None, None) => Error::new(format!("execve {name:?}: no such command in the container"))
             .with_code(NOT_FOUND)
-            .hint("is it in the image, and in its PATH?")),
-    }
+            .hint("is it in the image, and in its PATH?"),
+    })
 }
 
 fn cannot_execute(path: &Path, error: std::io::Error) -> Error {

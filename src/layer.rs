@@ -13,16 +13,19 @@
 //!
 //! [`unpack`] is the whole of it; [`Tar::installed`] says once which tar there is.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::digest::{self, Hasher};
 use crate::error::{not_started, printable, Context, Error, Result};
 use crate::idmap::IdMap;
-use crate::store;
+use crate::parents;
 use crate::sys::{self, Fd, Pid, Program};
+
+/// What follows tar.
+#[path = "whiteout.rs"]
+pub mod whiteout;
 
 /// Decompressors by the first bytes of what they read, the fastest first. What the media type says
 /// does not count: registries mislabel layers, and the first bytes never lie.
@@ -46,9 +49,6 @@ const USTAR: std::ops::Range<usize> = 257..262;
 
 /// As large as a user may make a pipe: /proc/sys/fs/pipe-max-size.
 const PIPE: i32 = 1 << 20;
-
-/// More names than this are not held in memory while looking for whiteouts.
-const MAX_PENDING: usize = 64 << 20;
 
 /// The kinds of tar whose options we know.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -104,25 +104,39 @@ impl Tar {
     }
 }
 
-/// Unpacks a blob, whose own digest was checked, into the new directory `dir`.
-pub fn unpack(blob: &Path, blob_digest: &str, diff_id: &str, dir: &Path, tar: Tar, map: &IdMap) -> Result<()> {
+/// Where a layer is unpacked, and how.
+pub struct Target<'a> {
+    /// Not there yet.
+    pub dir: &'a Path,
+    pub tar: Tar,
+    pub map: &'a IdMap,
+}
+
+/// Unpacks a blob, whose own digest was checked. Returns how many device nodes were left out: nobody
+/// can make one in a user namespace.
+pub fn unpack(blob: &Path, blob_digest: &str, diff_id: &str, target: &Target) -> Result<usize> {
+    let dir = target.dir;
     sys::mkdir(dir, 0o755).context(format_args!("mkdir {}", dir.display()))?;
-    sys::chmod(dir, 0o755).context("chmod")?; // whatever our umask is
+    // As if tar had made it, until it finds an entry for it.
+    sys::chmod(dir, parents::IMPLIED_MODE).context("chmod")?;
     let open = || sys::open(blob, libc::O_RDONLY, 0).context(format_args!("open {}", blob.display()));
     let mut block = [0; BLOCK];
     let length = read_block(&open()?, &mut block).context("read the blob")?;
+    let (reader, note) = sys::pipe2().context("pipe2")?;
     let seen = match decompressor(&block[..length])? {
-        Some(program) => unpack_compressed(&open()?, program, dir, tar, map)?,
+        Some(program) => unpack_compressed(&open()?, program, target, &note)?,
         None => {
             let file = open()?;
-            map.enter(0, || extract(dir, &file, tar, map))?.wait()?;
+            target.map.enter(0, || extract(target, &file, &note))?.wait()?;
             blob_digest.to_string()
         }
     };
     if seen != diff_id {
         return Err(digest::mismatch("the layer's content", diff_id, &seen));
     }
-    Ok(())
+    drop(note);
+    let nodes = sys::read_to_end(&reader, 64).context("read what was left out")?;
+    Ok(String::from_utf8_lossy(&nodes).parse().unwrap_or(0))
 }
 
 fn read_block(file: &Fd, block: &mut [u8]) -> io::Result<usize> {
@@ -155,14 +169,14 @@ fn decompressor(start: &[u8]) -> Result<Option<&'static str>> {
 }
 
 /// Starts the programs of the picture above, tar first, and moves the bytes. Returns the diff_id.
-fn unpack_compressed(blob: &Fd, program: &'static str, dir: &Path, tar: Tar, map: &IdMap) -> Result<String> {
+fn unpack_compressed(blob: &Fd, program: &'static str, target: &Target, note: &Fd) -> Result<String> {
     let (archive, to_tar) = large_pipe()?;
     // The job is a copy of this process: it must let go of its copy of the writing end, or tar would
     // never see the end of its input.
     let to_tar = std::cell::Cell::new(Some(to_tar));
-    let job = map.enter(0, || {
+    let job = target.map.enter(0, || {
         drop(to_tar.take());
-        extract(dir, &archive, tar, map)
+        extract(target, &archive, note)
     })?;
     drop(archive);
     let (plain, from_program) = large_pipe()?;
@@ -242,20 +256,22 @@ fn discard(source: &Fd, mut left: usize) -> io::Result<()> {
 
 // ---- inside the user namespace ----
 
-/// tar, then the whiteouts.
-fn extract(dir: &Path, archive: &Fd, tar: Tar, map: &IdMap) -> Result<()> {
-    sys::chdir(dir).context(format_args!("chdir {}", dir.display()))?;
-    sys::umask(0o022); // of directories that the archive implies but does not list
+/// tar, then the whiteouts. Writes to `note` how many device nodes were left out.
+fn extract(target: &Target, archive: &Fd, note: &Fd) -> Result<()> {
+    sys::chdir(target.dir).context(format_args!("chdir {}", target.dir.display()))?;
+    sys::umask(parents::UMASK);
     let (words, complain) = sys::pipe2().context("pipe2")?;
     let environment = vec![c"LC_ALL=C".to_owned()];
-    let program = Program { name: "tar", arguments: tar.arguments(map), environment };
+    let program = Program { name: "tar", arguments: target.tar.arguments(target.map), environment };
     let streams = [Some(archive), Some(&complain), Some(&complain)];
     let pid = sys::spawn(&program, streams, &[]).map_err(|error| not_started("tar", error))?;
     drop(complain);
     let complaints = Complaints::listen(&words).context("read what tar says")?;
     let status = sys::wait(pid).context("wait4")?;
+    let nodes = complaints.nodes;
     complaints.judge(status)?;
-    convert_whiteouts()
+    whiteout::convert_all()?;
+    sys::write_all(note.raw(), nodes.to_string().as_bytes()).context("write what was left out")
 }
 
 /// What tar said, in little memory however much it was.
@@ -301,115 +317,25 @@ impl Complaints {
 
     /// tar(1): 0 all is well, 2 something could not be made.
     fn judge(self, status: sys::Status) -> Result<()> {
-        if status.success() {
-            return Ok(());
-        }
         match self.first {
-            None if status.code() == 2 && self.nodes > 0 => {
-                let text = format!("mydocker: warning: device nodes of the image left out: {}\n", self.nodes);
-                sys::print_error(text.as_bytes());
-                Ok(())
-            }
+            _ if status.success() => Ok(()),
+            None if status.code() == 2 && self.nodes > 0 => Ok(()),
             None => Err(Error::new(format!("tar failed: {status}"))),
             Some(first) => {
+                let hint = HINTS.iter().find(|(words, _)| first.contains(words));
                 let error = Error::new(printable(&first));
-                let owner = first.contains("Cannot change ownership") && first.ends_with("Invalid argument");
-                let hint = "the image uses ids that you have not: more in /etc/subuid and /etc/subgid would help";
-                Err(if owner { error.hint(hint) } else { error })
+                Err(hint.map_or_else(|| Error::new(printable(&first)), |(_, advice)| error.hint(advice)))
             }
         }
     }
 }
 
-const PREFIX: &[u8] = b".wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
-
-/// Turns the whiteouts of an archive (image-spec layer.md) into those of overlayfs, in the tree below
-/// the working directory. No symbolic link is followed, nothing recurses.
-fn convert_whiteouts() -> Result<()> {
-    let mut pending = vec![PathBuf::from(".")];
-    let mut held = pending[0].as_os_str().len();
-    while let Some(dir) = pending.pop() {
-        held -= dir.as_os_str().len();
-        let mut marks = Vec::new();
-        let mut mark_bytes = 0;
-        for entry in list(&dir)? {
-            let entry = entry.context(format_args!("list {}", shown(&dir)))?;
-            let name = entry.file_name();
-            if name.as_bytes().starts_with(PREFIX) {
-                mark_bytes += name.len();
-                marks.push(name);
-            } else if entry.file_type().context(format_args!("lstat in {}", shown(&dir)))?.is_dir() {
-                let path = dir.join(name);
-                held += path.as_os_str().len();
-                pending.push(path);
-            }
-            if held + mark_bytes > MAX_PENDING {
-                return Err(Error::new("the layer is refused: too many names"));
-            }
-        }
-        convert_all(&dir, &marks)?;
-    }
-    Ok(())
-}
-
-fn list(dir: &Path) -> Result<std::fs::ReadDir> {
-    std::fs::read_dir(dir).map_err(|error| match error.raw_os_error() {
-        Some(libc::ENAMETOOLONG) => Error::new("the layer is refused: it has paths of more than 4096 bytes"),
-        _ => Err::<(), _>(error).context(format_args!("list {}", shown(dir))).unwrap_err(),
-    })
-}
-
-/// The beginning of a name that came from outside.
-fn shown(path: &Path) -> String {
-    let text = printable(&path.to_string_lossy());
-    match text.char_indices().nth(200) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text,
-    }
-}
-
-fn convert_all(dir: &Path, marks: &[OsString]) -> Result<()> {
-    if marks.is_empty() {
-        return Ok(());
-    }
-    let before = sys::lstat(dir).context(format_args!("lstat {}", shown(dir)))?;
-    for mark in marks {
-        convert(dir, mark).context(format_args!("whiteout {}", shown(&dir.join(mark))))?;
-    }
-    // The directory's time is the image's, not that of our changes.
-    sys::set_times(dir, &before).context(format_args!("utimensat {}", shown(dir)))
-}
-
-fn convert(dir: &Path, mark: &OsStr) -> Result<()> {
-    store::remove_tree(&dir.join(mark)).context("unlink")?;
-    let hidden = OsStr::from_bytes(&mark.as_bytes()[PREFIX.len()..]);
-    match hidden.as_bytes() {
-        _ if mark.as_bytes() == OPAQUE => return set_opaque(dir),
-        b"" | b"." | b".." => return Err(Error::new("the layer is refused: a whiteout of no name")),
-        // Other names of this kind are aufs's own notes.
-        reserved if reserved.starts_with(PREFIX) => return Ok(()),
-        _ => {}
-    }
-    let path = dir.join(hidden);
-    match sys::mknod(&path, libc::S_IFCHR, 0) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => return made.context("mknod"),
-    }
-    // The layer brings something of that name itself, and that hides what was below, unless both
-    // are directories.
-    if sys::lstat(&path).context("lstat")?.is_dir() {
-        set_opaque(&path)?;
-    }
-    Ok(())
-}
-
-/// Overlayfs's mark of a directory that shows nothing of the layers below it.
-pub const OPAQUE_XATTR: &str = "user.overlay.opaque";
-
-fn set_opaque(dir: &Path) -> Result<()> {
-    sys::setxattr(dir, OPAQUE_XATTR, b"y").context("lsetxattr")
-}
+/// What to do about a complaint of tar.
+const HINTS: &[(&str, &str)] = &[
+    ("Cannot change ownership", "the image uses ids that you have not: more in /etc/subuid and /etc/subgid would help"),
+    ("Wrote only", "is the disk full?"),
+    ("Cannot write", "is the disk full?"),
+];
 
 #[cfg(test)]
 mod tests {

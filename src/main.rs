@@ -23,10 +23,12 @@ mod user; // USER of an image: its own passwd and group // containers on disk: p
 // One image:
 mod curl; // one request, by curl
 mod digest; // sha256, by openssl or sha256sum
-mod image; // the image store: find, images, rmi
+mod facts; // what a run needs to know of an image, in one file
+mod image; // the image store: images, rmi
 mod layer; // one blob becomes one directory
 mod login; // challenges and credentials
 mod manifest; // indexes, manifests, platforms
+mod parents; // directories that a layer implies but does not describe
 mod progress; // what is seen of it
 mod pull; // the story of a pull
 mod reference; // docker.io/library/busybox:latest

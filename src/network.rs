@@ -13,7 +13,8 @@ use std::path::Path;
 
 use crate::bundle::Network;
 use crate::error::{Context, Error, Result};
-use crate::sys::{self, Fd, Pid, Program, Stat};
+use crate::facts::{Attributes, Etc, PLAIN};
+use crate::sys::{self, Fd, Pid, Program};
 
 /// slirp4netns's own name server, at its default address; it asks those of the host.
 const SLIRP_DNS: &str = "10.0.2.3";
@@ -91,21 +92,15 @@ impl Drop for Helper {
 /// Writes the three files into the overlay's upper directory, where they hide whatever the image has
 /// under those names: a link, a pipe, a file of a gigabyte. `etc` is the image's own /etc, whose
 /// mode and owner its new upper half takes over; an image whose /etc is no directory gets no files.
-pub fn write_etc(upper: &Path, etc: Option<Stat>, network: Network, hostname: &str) -> Result<()> {
-    if etc.as_ref().is_some_and(|etc| !etc.is_dir()) {
-        return Ok(());
-    }
+pub fn write_etc(upper: &Path, etc: Etc, network: Network, hostname: &str) -> Result<()> {
+    let attributes = match etc {
+        Etc::Directory(attributes) => attributes,
+        Etc::Nothing => PLAIN,
+        Etc::Other => return Ok(()),
+    };
     let dir = upper.join("etc");
     sys::why("the files of /etc that depend on the network; they hide the image's own");
-    sys::mkdir(&dir, 0o755).context(format_args!("mkdir {}", dir.display()))?;
-    if let Some(etc) = etc {
-        if etc.mode() != 0o755 {
-            sys::chmod(&dir, etc.mode()).context(format_args!("chmod {}", dir.display()))?;
-        }
-        if (etc.uid(), etc.gid()) != (0, 0) && sys::geteuid() == 0 {
-            sys::lchown(&dir, etc.uid(), etc.gid()).context(format_args!("chown {}", dir.display()))?;
-        }
-    }
+    make_like(&dir, attributes)?;
     let files = [
         ("hostname", format!("{hostname}\n")),
         ("hosts", hosts(network, hostname)),
@@ -114,6 +109,19 @@ pub fn write_etc(upper: &Path, etc: Option<Stat>, network: Network, hostname: &s
     for (name, text) in files {
         let file = dir.join(name);
         sys::write_file(&file, 0o644, text.as_bytes()).context(format_args!("write {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Makes a directory of the upper layer that is like the one below it. Owners other than root are left out
+/// where a user runs the engine: outside the namespace only root may give files away.
+pub fn make_like(dir: &Path, attributes: Attributes) -> Result<()> {
+    sys::mkdir(dir, 0o755).context(format_args!("mkdir {}", dir.display()))?;
+    if (attributes.uid, attributes.gid) != (0, 0) && sys::euid() == 0 {
+        sys::lchown(dir, attributes.uid, attributes.gid).context(format_args!("chown {}", dir.display()))?;
+    }
+    if attributes.mode != 0o755 {
+        sys::chmod(dir, attributes.mode).context(format_args!("chmod {}", dir.display()))?;
     }
     Ok(())
 }

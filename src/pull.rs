@@ -45,12 +45,12 @@ pub fn pull(store: &Store, reference: &Reference, options: &Options, map: &IdMap
     let known = image::read_config(store, &id)?;
     let is_new = known.is_none();
     let config = known.map_or_else(|| registry.document(&config), Ok)?;
-    let image = Image::read(reference.clone(), id, &config)?;
+    let image = Image::read(id, &config)?;
     check_platform(&image.config, &platform, options.platform.is_some())?;
     let changed = is_new || !image::is_whole(store, &image.id, image.layers)?;
     if changed {
         let names = fetch_layers(store, &mut registry, &image, &layers, map, &lock)?;
-        image::put(store, &image.id, &config, &manifest.bytes, &names)?;
+        image::put(store, &image.id, &config, &manifest.bytes, &names, map)?;
     }
     image::link(store, reference, &image.id)?;
     let event = if changed { "pulled" } else { "up to date" };
@@ -183,7 +183,7 @@ fn check_xattrs(store: &Store) -> Result<()> {
 
 /// Locks the store for adding; when nobody else is at work, removes first what killed pulls have left.
 fn lock_and_sweep(store: &Store, map: &IdMap) -> Result<Fd> {
-    if let Some(_alone) = image::try_lock(store)? {
+    if let Some(_alone) = image::try_lock(store, libc::LOCK_EX | libc::LOCK_NB)? {
         sweep(store, map)?;
     }
     image::lock(store, libc::LOCK_SH)
@@ -203,7 +203,8 @@ fn sweep(store: &Store, map: &IdMap) -> Result<()> {
         };
         let Ok(stat) = sys::lstat(entry.path()) else { continue };
         if now - stat.changed() >= age {
-            store::remove_tree_mapped(&entry.path(), map)?;
+            // What cannot be removed is in nobody's way.
+            let _next_time = store::remove_tree_mapped(&entry.path(), map);
         }
     }
     Ok(())

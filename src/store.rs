@@ -6,6 +6,7 @@
 //!   images/<image>/config, manifest             as the registry sent them, digests checked
 //!   images/<image>/0, 1, ...                 -> ../../layers/<layer>, the lowest first
 //!   layers/<layer>/                             one directory for each layer, stacked by overlayfs
+//!   skeleton/                                   the layer above them: what the kernel's file systems are mounted on
 //!   containers/<id>/                            one OCI bundle for each container
 //!   tmp/                                        things in the making; renamed into place when whole
 //! ```
@@ -42,16 +43,29 @@ impl Store {
         Ok(Store { root })
     }
 
-    /// Makes the directories that are missing.
+    /// Makes what is missing; the skeleton comes last and by one rename, so its being there means that all is.
     pub fn create(&self) -> Result<()> {
-        if !exists(self.root.join("containers"))? {
-            let parent = self.root.parent().unwrap_or(&self.root);
-            std::fs::create_dir_all(parent).context(format_args!("mkdir {}", parent.display()))?;
-            for dir in [&self.root, &self.images(), &self.layers(), &self.tmp(), &self.containers()] {
-                make_dir(dir, 0o700)?;
-            }
+        if exists(self.skeleton())? {
+            return Ok(());
         }
-        Ok(())
+        let parent = self.root.parent().unwrap_or(&self.root);
+        std::fs::create_dir_all(parent).context(format_args!("mkdir {}", parent.display()))?;
+        for dir in [&self.root, &self.images(), &self.layers(), &self.tmp(), &self.containers()] {
+            make_dir(dir, 0o700)?;
+        }
+        let making = self.fresh_tmp("skeleton")?;
+        make_skeleton(&making)?;
+        match sys::rename(&making, self.skeleton()) {
+            // Another engine was faster.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ENOTEMPTY)) => {
+                remove_tree(&making).context(format_args!("remove {}", making.display()))
+            }
+            renamed => renamed.context(format_args!("rename {}", making.display())),
+        }
+    }
+
+    pub fn skeleton(&self) -> PathBuf {
+        self.root.join("skeleton")
     }
 
     pub fn images(&self) -> PathBuf {
@@ -91,6 +105,54 @@ pub fn rename_mapped(from: &Path, to: &Path, map: &IdMap) -> Result<()> {
     match rename() {
         Err(error) if matches!(error.errno, Some(libc::EACCES | libc::EPERM)) => map.enter(0, rename)?.wait(),
         renamed => renamed,
+    }
+}
+
+/// Devices that every container has (runtime-spec config-linux.md, "Default Devices").
+pub const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
+
+/// Symbolic links in /dev: their names, and where they point (runtime-spec, "Dev symbolic links").
+const DEVICE_LINKS: &[(&str, &str)] = &[
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// The layer that lies above those of every image: real directories for /proc, /sys and /dev, empty files
+/// for the devices to be bound on. They are opaque, so what an image has under these names, a symbolic
+/// link to somewhere else for one (CVE-2019-19921, CVE-2025-31133), is never seen.
+fn make_skeleton(place: &Path) -> Result<()> {
+    make_dir(place, 0o755)?;
+    for name in ["proc", "sys", "dev", "dev/pts", "dev/shm", "dev/mqueue"] {
+        let dir = place.join(name);
+        make_dir(&dir, 0o755)?;
+        if !name.contains('/') {
+            set_opaque(&dir)?;
+        }
+    }
+    for name in DEVICES {
+        let file = place.join("dev").join(name);
+        sys::mknod(&file, libc::S_IFREG | 0o666, 0).context(format_args!("mknod {}", file.display()))?;
+    }
+    for (name, target) in DEVICE_LINKS {
+        let link = place.join("dev").join(name);
+        sys::symlink(target, &link).context(format_args!("symlink {}", link.display()))?;
+    }
+    Ok(())
+}
+
+/// Overlayfs's mark for a directory that hides what lies below it.
+fn set_opaque(dir: &Path) -> Result<()> {
+    match sys::setxattr(dir, "user.overlay.opaque", b"y") {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EPERM)) => {
+            let place = dir.display();
+            Err(error).context(format_args!("lsetxattr user.overlay.opaque on {place}")).map_err(|error| {
+                error.hint("the store's file system carries no user xattrs (ramfs; tmpfs before Linux 6.6), which overlayfs needs: set MYDOCKER_HOME to a directory on ext4, xfs, btrfs or tmpfs")
+            })
+        }
+        set => set.context(format_args!("lsetxattr user.overlay.opaque on {}", dir.display())),
     }
 }
 

@@ -108,95 +108,6 @@ names!(OPEN: O_WRONLY O_RDWR O_CREAT O_EXCL O_TRUNC O_APPEND O_NOFOLLOW O_DIRECT
 names!(MOUNT: MS_RDONLY MS_NOSUID MS_NODEV MS_NOEXEC MS_REMOUNT MS_BIND MS_REC MS_PRIVATE MS_SLAVE MS_MOVE);
 names!(CLONE: CLONE_NEWNS CLONE_NEWCGROUP CLONE_NEWUTS CLONE_NEWIPC CLONE_NEWUSER CLONE_NEWPID CLONE_NEWNET);
 
-// ---- memory ----
-
-/// The allocator of the program; tests run in threads and keep the standard one.
-#[cfg(not(test))]
-mod arena {
-    use std::alloc::{GlobalAlloc, Layout, System};
-    use std::cell::UnsafeCell;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    /// Memory from a fixed arena first, from malloc(3) only when that is full. A run fits into it, and then no
-    /// brk(2) and mmap(2) of an allocator stands in its trace. Arena memory is not given back, but for the
-    /// block that was taken last: a growing buffer grows in place.
-    struct Arena;
-
-    const ARENA_BYTES: usize = 512 * 1024;
-
-    #[repr(align(16))]
-    struct ArenaBytes(UnsafeCell<[u8; ARENA_BYTES]>);
-    // SAFETY: blocks of it are handed out once each, and the program has one thread.
-    unsafe impl Sync for ArenaBytes {}
-
-    static ARENA: ArenaBytes = ArenaBytes(UnsafeCell::new([0; ARENA_BYTES]));
-    static ARENA_USED: AtomicUsize = AtomicUsize::new(0);
-
-    #[global_allocator]
-    static ALLOCATOR: Arena = Arena;
-
-    impl Arena {
-        fn start() -> usize {
-            ARENA.0.get() as usize
-        }
-
-        fn holds(block: *mut u8) -> bool {
-            (Arena::start()..Arena::start() + ARENA_BYTES).contains(&(block as usize))
-        }
-
-        /// Whether `block` is the last one taken, so that it can grow, shrink or go.
-        fn is_last(block: *mut u8, layout: Layout) -> bool {
-            block as usize - Arena::start() + layout.size() == ARENA_USED.load(Ordering::Relaxed)
-        }
-    }
-
-    // SAFETY: a block is inside the arena, aligned, and overlaps no other that is in use; or it is the System
-    // allocator's, which also frees it.
-    unsafe impl GlobalAlloc for Arena {
-        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-            let used = ARENA_USED.load(Ordering::Relaxed);
-            let begin = (Arena::start() + used).next_multiple_of(layout.align()) - Arena::start();
-            match begin.checked_add(layout.size()) {
-                Some(end) if end <= ARENA_BYTES => {
-                    ARENA_USED.store(end, Ordering::Relaxed);
-                    (Arena::start() + begin) as *mut u8
-                }
-                // SAFETY: the caller's layout is passed on as it is.
-                _ => unsafe { System.alloc(layout) },
-            }
-        }
-
-        unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-            if !Arena::holds(block) {
-                // SAFETY: a block outside the arena is System's.
-                unsafe { System.dealloc(block, layout) }
-            } else if Arena::is_last(block, layout) {
-                ARENA_USED.store(block as usize - Arena::start(), Ordering::Relaxed);
-            }
-        }
-
-        unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-            if !Arena::holds(block) {
-                // SAFETY: a block outside the arena is System's.
-                return unsafe { System.realloc(block, layout, size) };
-            }
-            let end = (block as usize - Arena::start()).saturating_add(size);
-            if Arena::is_last(block, layout) && end <= ARENA_BYTES {
-                ARENA_USED.store(end, Ordering::Relaxed);
-                return block;
-            }
-            // SAFETY: the new layout has the old one's alignment; both blocks hold the bytes copied.
-            unsafe {
-                let new = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
-                if !new.is_null() {
-                    std::ptr::copy_nonoverlapping(block, new, layout.size().min(size));
-                }
-                new
-            }
-        }
-    }
-}
-
 // ---- results, descriptors, strings ----
 
 /// Every return value goes through here: -1 becomes the errno.
@@ -490,16 +401,6 @@ pub fn statfs(path: impl AsRef<Path>) -> io::Result<i64> {
     result.map(|_| fs.f_type)
 }
 
-/// Whether `path` has this extended attribute, whatever its value.
-pub fn has_xattr(path: impl AsRef<Path>, name: &str) -> bool {
-    let path = path.as_ref();
-    let (Ok(c), Ok(n)) = (cstr(path), cstr(name)) else { return false };
-    // SAFETY: both C strings outlive the call; a size of 0 asks for the length alone.
-    let result = check(unsafe { libc::lgetxattr(c.as_ptr(), n.as_ptr(), std::ptr::null_mut(), 0) } as c_long);
-    tell(&result, format_args!("lgetxattr({path:?}, {name:?}, NULL, 0)"));
-    result.is_ok()
-}
-
 pub fn setxattr(path: impl AsRef<Path>, name: &str, value: &[u8]) -> io::Result<()> {
     let path = path.as_ref();
     let (c, n) = (cstr(path)?, cstr(name)?);
@@ -599,13 +500,6 @@ pub fn ftruncate(fd: &Fd, length: u64) -> io::Result<()> {
     // SAFETY: integers only.
     let result = check(unsafe { libc::ftruncate(fd.0, length as libc::off_t) });
     tell(&result, format_args!("ftruncate({}, {length})", fd.0));
-    result.map(drop)
-}
-
-pub fn fchdir(fd: &Fd) -> io::Result<()> {
-    // SAFETY: integers only.
-    let result = check(unsafe { libc::fchdir(fd.0) });
-    tell(&result, format_args!("fchdir({})", fd.0));
     result.map(drop)
 }
 
@@ -964,18 +858,17 @@ integer_calls! {
     setresgid(real: u32, effective: u32, saved: u32);
 }
 
-pub fn geteuid() -> u32 {
-    // SAFETY: cannot fail.
-    let uid = unsafe { libc::geteuid() };
-    tell(&Ok(uid.into()), format_args!("geteuid()"));
-    uid
+/// The effective uid that the program was started with: the kernel has put it on the stack, getauxval(3),
+/// and nothing in the engine changes it.
+pub fn euid() -> u32 {
+    // SAFETY: cannot fail for an entry that every kernel passes.
+    unsafe { libc::getauxval(libc::AT_EUID) as u32 }
 }
 
-pub fn getegid() -> u32 {
-    // SAFETY: cannot fail.
-    let gid = unsafe { libc::getegid() };
-    tell(&Ok(gid.into()), format_args!("getegid()"));
-    gid
+/// The effective gid, from the same place.
+pub fn egid() -> u32 {
+    // SAFETY: as above.
+    unsafe { libc::getauxval(libc::AT_EGID) as u32 }
 }
 
 pub fn getpid() -> Pid {

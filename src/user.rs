@@ -1,20 +1,12 @@
 //! Who the command runs as: `USER`, `UID`, `USER:GROUP`, as a Dockerfile or `-u` writes it, looked up in
 //! the image's own passwd(5) and group(5).
 //!
-//! The files are read from the layers themselves, before anything is mounted, by the rules that
-//! overlayfs will follow: the topmost layer that knows the path decides, a whiteout ends the search.
-//! What they hold comes from a stranger: only a regular file of bounded size is read, and a number
-//! that is no id is an error, never 0 (CVE-2026-30892).
-
-use std::path::Path;
+//! What the files hold comes from a stranger: a number that is no id is an error, never 0 (CVE-2026-30892).
+//! Pure: the text of both comes from facts.rs.
 
 use crate::bundle::User;
-use crate::error::{printable, Context, Error, Result};
+use crate::error::{printable, Error, Result};
 use crate::idmap::IdMap;
-use crate::sys::{self, Fd};
-
-/// A longer passwd or group file is refused (CVE-2024-9676).
-const MAX_FILE: usize = 1 << 20;
 
 /// The user, and its home directory where the image names one.
 #[derive(Debug, PartialEq)]
@@ -23,17 +15,15 @@ pub struct Found {
     pub home: Option<String>,
 }
 
-/// Looks `wanted` up in the image at `image`, a directory of the store with `layers` layers. An empty
-/// `wanted` is root.
-pub fn find(image: &Path, layers: usize, wanted: &str, map: &IdMap) -> Result<Found> {
-    let [passwd, group] = read_from_layers(image, layers)?;
-    let found = resolve(wanted, &passwd, &group)?;
+/// Looks `wanted` up; an empty one is root. Every id found must be in the container's id map.
+pub fn find(wanted: &str, passwd: &str, group: &str, map: &IdMap) -> Result<Found> {
+    let mut found = resolve(wanted, passwd, group)?;
     check(&found.user, map)?;
+    // A group of the image's that the map does not have is left out: nobody asked for it by name.
+    found.user.groups.retain(|group| map.maps_gid(*group));
     Ok(found)
 }
 
-/// Every id must exist in the container's id map. Groups of the image's group file that do not are left
-/// out: nobody asked for them by name.
 fn check(user: &User, map: &IdMap) -> Result<()> {
     let advice = "not enough ids: see /etc/subuid and /etc/subgid";
     if !map.maps_uid(user.uid) {
@@ -69,7 +59,7 @@ fn resolve(wanted: &str, passwd: &str, group: &str) -> Result<Found> {
         Some(name) => (resolve_group(name, group)?, Vec::new()),
         None => (own_gid, own_name.map(|name| groups_of(name, group)).unwrap_or_default()),
     };
-    Ok(Found { user: User { uid, gid, groups }, home })
+    Ok(Found { user: User { uid, gid, groups: with_primary(gid, groups) }, home })
 }
 
 fn resolve_group(name: &str, group: &str) -> Result<u32> {
@@ -92,6 +82,18 @@ fn groups_of(user: &str, group: &str) -> Vec<u32> {
     lines(group).filter(|f| member(f)).filter_map(|f| parse_id(f[2]).ok().flatten()).collect()
 }
 
+/// The primary group belongs to the list too: else a process could leave it by setgid(2), and with it what
+/// the group is denied (CVE-2022-36109).
+fn with_primary(gid: u32, groups: Vec<u32>) -> Vec<u32> {
+    let mut all = vec![gid];
+    for group in groups {
+        if !all.contains(&group) {
+            all.push(group);
+        }
+    }
+    all
+}
+
 fn lines(text: &str) -> impl Iterator<Item = Vec<&str>> {
     text.lines().map(|line| line.trim_end().split(':').collect())
 }
@@ -105,42 +107,6 @@ fn parse_id(text: &str) -> Result<Option<u32>> {
     match text.parse::<u32>() {
         Ok(id) if id < u32::MAX && !text.starts_with('+') => Ok(Some(id)),
         _ => Err(Error::new(format!("{text} is no user or group id (0 to 4294967294)"))),
-    }
-}
-
-/// /etc/passwd and /etc/group as the stacked layers show them; empty where there is none.
-fn read_from_layers(image: &Path, layers: usize) -> Result<[String; 2]> {
-    let mut found: [Option<String>; 2] = [None, None];
-    for layer in (0..layers).rev() {
-        let dir = image.join(layer.to_string());
-        let root =
-            sys::open(&dir, libc::O_PATH | libc::O_DIRECTORY, 0).context(format_args!("open {}", dir.display()))?;
-        for (file, name) in found.iter_mut().zip(["etc/passwd", "etc/group"]) {
-            if file.is_none() {
-                *file = read_from_layer(&root, &dir, name)?;
-            }
-        }
-        if found.iter().all(Option::is_some) {
-            break;
-        }
-    }
-    Ok(found.map(Option::unwrap_or_default))
-}
-
-/// One file of one layer; empty where the layer hides it, `None` where the layers below decide.
-fn read_from_layer(root: &Fd, dir: &Path, name: &str) -> Result<Option<String>> {
-    // Not blocking: a pipe would wait for a writer for ever.
-    match sys::openat2_in_root(root, name, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0) {
-        Ok(file) => {
-            let bytes = sys::read_open_file(&file, MAX_FILE).context(format_args!("read the image's /{name}"))?;
-            Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
-        }
-        Err(error) => match error.raw_os_error() {
-            Some(libc::ENOENT) => Ok(sys::has_xattr(dir.join("etc"), "user.overlay.opaque").then(String::new)),
-            // A whiteout is a device that nobody drives, for the file (ENXIO) or for its directory (ENOTDIR).
-            Some(libc::ENXIO | libc::ENOTDIR) => Ok(Some(String::new())),
-            _ => Err(error).context(format_args!("open the image's /{name}")),
-        },
     }
 }
 
@@ -161,12 +127,12 @@ mod tests {
 
     #[test]
     fn names_and_numbers() {
-        assert_eq!(found(""), Found { user: user(0, 0, &[10]), home: Some("/root".into()) });
-        assert_eq!(found("app"), Found { user: user(1000, 1001, &[10, 33]), home: Some("/srv/app".into()) });
-        assert_eq!(found("1000").user, user(1000, 1001, &[10, 33]));
-        assert_eq!(found("app:web").user, user(1000, 33, &[]));
-        assert_eq!(found("77"), Found { user: user(77, 0, &[]), home: None });
-        assert_eq!(found("77:88").user, user(77, 88, &[]));
+        assert_eq!(found(""), Found { user: user(0, 0, &[0, 10]), home: Some("/root".into()) });
+        assert_eq!(found("app"), Found { user: user(1000, 1001, &[1001, 10, 33]), home: Some("/srv/app".into()) });
+        assert_eq!(found("1000").user, user(1000, 1001, &[1001, 10, 33]));
+        assert_eq!(found("app:web").user, user(1000, 33, &[33]));
+        assert_eq!(found("77"), Found { user: user(77, 0, &[0]), home: None });
+        assert_eq!(found("77:88").user, user(77, 88, &[88]));
     }
 
     #[test]

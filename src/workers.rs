@@ -17,7 +17,7 @@ use crate::digest::{self, Hasher};
 use crate::error::{Context, Error, Result};
 use crate::idmap::IdMap;
 use crate::image::human_size;
-use crate::layer::{self, Tar};
+use crate::layer::{self, Tar, Target};
 use crate::manifest::Descriptor;
 use crate::progress::{Progress, DOWNLOADING};
 use crate::registry::Registry;
@@ -213,14 +213,14 @@ fn run(teller: &Teller, task: &Task, registry: &mut Registry, site: &Site) -> ! 
     // SIGPIPE becomes the error EPIPE. SIGKILL, which comes when the engine dies, cannot be blocked.
     let ready = sys::set_parent_death_signal(libc::SIGKILL).and_then(|()| sys::block_signals());
     // Where the engine died before that, this message finds nobody.
-    teller.tell(STATE, "waiting");
+    teller.tell(STATE, "starting");
     let made = match ready.context("prepare a worker") {
         Ok(()) => make(teller, task, registry, site),
         Err(error) => Err(error.into()),
     };
     match made {
         Ok(event) => {
-            teller.tell(EVENT, event);
+            teller.tell(EVENT, &event);
             sys::exit(0)
         }
         Err(failure) => {
@@ -232,18 +232,13 @@ fn run(teller: &Teller, task: &Task, registry: &mut Registry, site: &Site) -> ! 
 }
 
 /// The story of one layer. Returns how it ended.
-fn make(
-    teller: &Teller,
-    task: &Task,
-    registry: &mut Registry,
-    site: &Site,
-) -> std::result::Result<&'static str, Failure> {
+fn make(teller: &Teller, task: &Task, registry: &mut Registry, site: &Site) -> std::result::Result<String, Failure> {
     let (store, map) = (site.store, site.map);
     let (blob, place, making) = (task.blob(store), store.layers().join(&task.name), task.making(store, map));
-    let file = lock_blob(&blob)?;
+    let file = lock_blob(teller, &blob)?;
     if store::exists(&place)? {
         sys::unlink(&blob).context(format_args!("unlink {}", blob.display()))?;
-        return Ok("unpacked by another pull");
+        return Ok("unpacked by another pull".to_string());
     }
     if store::exists(&making)? {
         store::remove_tree_mapped(&making, map)?; // left by one that was killed
@@ -251,7 +246,8 @@ fn make(
     download(teller, task, registry, &blob, &file)?;
     teller.tell(STATE, "unpacking");
     let digest = &task.descriptor.digest;
-    layer::unpack(&blob, digest, &task.diff_id, &making, site.tar, map)?;
+    let target = Target { dir: &making, tar: site.tar, map };
+    let nodes = layer::unpack(&blob, digest, &task.diff_id, &target)?;
     match store::rename_mapped(&making, &place, map) {
         // The same content came as another blob.
         Err(error) if matches!(error.errno, Some(libc::EEXIST | libc::ENOTEMPTY)) => {
@@ -260,16 +256,22 @@ fn make(
         renamed => renamed?,
     }
     sys::unlink(&blob).context(format_args!("unlink {}", blob.display()))?;
-    Ok("unpacked")
+    Ok(match nodes {
+        0 => "unpacked".to_string(),
+        nodes => format!("unpacked; warning: device nodes left out: {nodes}"),
+    })
 }
 
 /// Opens the blob's file and waits for its lock. Whoever had it may have removed the file: then the
 /// lock is one on nothing, and it begins anew.
-fn lock_blob(path: &Path) -> Result<Fd> {
+fn lock_blob(teller: &Teller, path: &Path) -> Result<Fd> {
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_APPEND | libc::O_NOFOLLOW;
     loop {
         let file = sys::open(path, flags, 0o600).context(format_args!("open {}", path.display()))?;
-        sys::flock(&file, libc::LOCK_EX).context(format_args!("flock {}", path.display()))?;
+        if sys::flock(&file, libc::LOCK_EX | libc::LOCK_NB).is_err() {
+            teller.tell(EVENT, "waiting for another pull");
+            sys::flock(&file, libc::LOCK_EX).context(format_args!("flock {}", path.display()))?;
+        }
         let ours = sys::fstat(&file).context("fstat the blob")?.identity();
         match sys::lstat(path) {
             Ok(linked) if linked.identity() == ours => return Ok(file),

@@ -1,0 +1,212 @@
+//! What a run needs to know of an image, in one file: `images/<image>/facts.json`.
+//!
+//! Everything in it could be found out at each run: the config is there, and the layers have the image's
+//! own /etc/passwd and /etc/group. But it is always the same, so the pull finds it out once, and a run opens
+//! one file where it would open four and stat two.
+//!
+//! The layers are looked through by the rules that overlayfs will follow: the topmost one that knows a path
+//! decides, a whiteout ends the search. What is in them comes from a stranger: only a regular file of bounded
+//! size is read (CVE-2024-9676), and no link leads out of its layer.
+
+use std::io;
+use std::path::Path;
+
+use crate::error::{Context, Error, Result};
+use crate::idmap::IdMap;
+use crate::image;
+use crate::json::{self, object, Json};
+use crate::reference::Reference;
+use crate::store::Store;
+use crate::sys::{self, Fd, Stat};
+
+/// A longer passwd or group file is refused.
+const MAX_FILE: usize = 1 << 20;
+
+/// The facts of an image.
+pub struct Facts {
+    /// The image's directory under `images`.
+    pub id: String,
+    /// The image config, image-spec config.md.
+    pub config: Json,
+    pub layers: usize,
+    /// The text of /etc/passwd and /etc/group, empty where there is none.
+    pub passwd: String,
+    pub group: String,
+    /// The attributes of `/` and of `/etc`.
+    pub root: Attributes,
+    pub etc: Etc,
+}
+
+/// Mode and owner of a directory, in ids of the container.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Attributes {
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// What an image has under /etc.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Etc {
+    Directory(Attributes),
+    Nothing,
+    /// A link or a file: it is left as it is.
+    Other,
+}
+
+/// What a directory is like that nobody described.
+pub const PLAIN: Attributes = Attributes { mode: 0o755, uid: 0, gid: 0 };
+
+/// The facts of the image that a reference stands for, if it is in the store and made for this id map.
+pub fn find(store: &Store, reference: &Reference, map: &IdMap) -> Result<Option<Facts>> {
+    let path = store.images().join(reference.file_name()).join("facts.json");
+    let text = match sys::read_file(&path, 16 << 20) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text.context(format_args!("read {}", path.display()))?,
+    };
+    let wrong = |what: &str| Error::new(format!("{}: {what}", path.display())).hint("mydocker rmi and pull it again");
+    let json = json::parse(&text).map_err(|error| wrong(&error))?;
+    let facts = Facts::read(&json).ok_or_else(|| wrong("a field is missing"))?;
+    Ok(Some(facts).filter(|facts| image::is_of_map(&facts.id, &map.key())))
+}
+
+/// Finds the facts out and writes them; `dir` is the image's directory, its links to the layers made.
+pub fn write(dir: &Path, id: &str, config: &[u8], layers: usize, map: &IdMap) -> Result<()> {
+    let config = json::parse(config).map_err(|error| Error::new(format!("the image's config: {error}")))?;
+    let [passwd, group] = users(dir, layers)?;
+    // The topmost layer's directory is what the image says of `/`.
+    let root = layers.checked_sub(1).and_then(|top| sys::lstat(dir.join(top.to_string()).join(".")).ok());
+    let root = root.map_or(PLAIN, |stat| attributes(&stat, map));
+    let etc = match lookup(dir, layers, Path::new("etc")) {
+        None => Etc::Nothing,
+        Some(stat) if stat.is_dir() => Etc::Directory(attributes(&stat, map)),
+        Some(_) => Etc::Other,
+    };
+    let facts = Facts { id: id.to_string(), config, layers, passwd, group, root, etc };
+    let path = dir.join("facts.json");
+    sys::write_file(&path, 0o600, facts.to_json().to_string().as_bytes())
+        .context(format_args!("write {}", path.display()))
+}
+
+fn attributes(stat: &Stat, map: &IdMap) -> Attributes {
+    Attributes { mode: stat.mode(), uid: map.uid_inside(stat.uid()), gid: map.gid_inside(stat.gid()) }
+}
+
+// ---- the file ----
+
+impl Attributes {
+    fn to_json(self) -> Json {
+        object([("mode", self.mode.into()), ("uid", self.uid.into()), ("gid", self.gid.into())])
+    }
+
+    fn read(json: &Json) -> Option<Attributes> {
+        let number = |name| u32::try_from(json.get(name).int()?).ok();
+        Some(Attributes { mode: number("mode")?, uid: number("uid")?, gid: number("gid")? })
+    }
+}
+
+impl Facts {
+    fn to_json(&self) -> Json {
+        let etc = match self.etc {
+            Etc::Directory(attributes) => attributes.to_json(),
+            Etc::Nothing => Json::Null,
+            Etc::Other => "no directory".into(),
+        };
+        object([
+            ("id", self.id.as_str().into()),
+            ("layers", (self.layers as i64).into()),
+            ("root", self.root.to_json()),
+            ("etc", etc),
+            ("passwd", self.passwd.as_str().into()),
+            ("group", self.group.as_str().into()),
+            ("config", self.config.clone()),
+        ])
+    }
+
+    fn read(json: &Json) -> Option<Facts> {
+        let etc = match json.get("etc") {
+            Json::Null => Etc::Nothing,
+            Json::Str(_) => Etc::Other,
+            described => Etc::Directory(Attributes::read(described)?),
+        };
+        Some(Facts {
+            id: json.get("id").str()?.to_string(),
+            config: json.get("config").clone(),
+            layers: usize::try_from(json.get("layers").int()?).ok()?,
+            passwd: json.get("passwd").str()?.to_string(),
+            group: json.get("group").str()?.to_string(),
+            root: Attributes::read(json.get("root"))?,
+            etc,
+        })
+    }
+}
+
+// ---- the layers ----
+
+/// What the image has under a name at its top.
+fn lookup(dir: &Path, layers: usize, name: &Path) -> Option<Stat> {
+    let found = (0..layers).rev().find_map(|number| sys::lstat(dir.join(number.to_string()).join(name)).ok());
+    found.filter(|stat| !stat.is_whiteout())
+}
+
+/// /etc/passwd and /etc/group as the stacked layers show them; empty where there is none.
+fn users(image: &Path, layers: usize) -> Result<[String; 2]> {
+    let mut found: [Option<String>; 2] = [None, None];
+    for layer in (0..layers).rev() {
+        let dir = image.join(layer.to_string());
+        let root =
+            sys::open(&dir, libc::O_PATH | libc::O_DIRECTORY, 0).context(format_args!("open {}", dir.display()))?;
+        for (file, name) in found.iter_mut().zip(["etc/passwd", "etc/group"]) {
+            if file.is_none() {
+                *file = read_from_layer(&root, &dir, name)?;
+            }
+        }
+    }
+    Ok(found.map(Option::unwrap_or_default))
+}
+
+/// One file of one layer; empty where the layer hides it, `None` where the layers below decide.
+fn read_from_layer(root: &Fd, dir: &Path, name: &str) -> Result<Option<String>> {
+    // Not blocking: a pipe would wait for a writer for ever.
+    match sys::openat2_in_root(root, name, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0) {
+        Ok(file) => {
+            let is_file = sys::fstat(&file).context("fstat")?.kind() == libc::S_IFREG;
+            if !is_file {
+                return Ok(Some(String::new()));
+            }
+            let bytes = sys::read_open_file(&file, MAX_FILE).context(format_args!("read the image's /{name}"))?;
+            Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+        }
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ENOENT) => Ok(sys::getxattr(dir.join("etc"), "user.overlay.opaque").is_ok().then(String::new)),
+            // A whiteout is a device that nobody drives, for the file (ENXIO) or for its directory (ENOTDIR);
+            // what the user may not read (EACCES), and a link in a circle (ELOOP), names nobody.
+            Some(libc::ENXIO | libc::ENOTDIR | libc::EACCES | libc::ELOOP) => Ok(Some(String::new())),
+            _ => Err(error).context(format_args!("open the image's /{name}")),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let etc = Etc::Directory(Attributes { mode: 0o700, uid: 1, gid: 2 });
+        let facts = |etc| Facts {
+            id: "i".into(),
+            config: object([("os", "linux".into())]),
+            layers: 3,
+            passwd: "root:x:0:0::/:\n".into(),
+            group: String::new(),
+            root: PLAIN,
+            etc,
+        };
+        for etc in [etc, Etc::Nothing, Etc::Other] {
+            let read = Facts::read(&json::parse(facts(etc).to_json().to_string().as_bytes()).unwrap()).unwrap();
+            assert_eq!((read.etc, read.root, read.layers), (etc, PLAIN, 3));
+            assert_eq!((read.passwd.as_str(), read.config), ("root:x:0:0::/:\n", facts(etc).config));
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Directories that a layer names only in passing.
+//!
+//! A layer may hold `tmp/x` and no entry for `tmp/`: then it says nothing about /tmp, whose mode, owner
+//! and time are those of the layers below (image-spec layer.md: a layer is a set of changes). tar has
+//! to make a directory all the same, and overlayfs shows the topmost one, so /tmp would lose its sticky
+//! bit. Layers are unpacked apart from each other, so the one that knows better is not at hand then.
+//!
+//! So tar works with an odd umask, by which those directories are known afterwards, and each is
+//! [`mark`]ed. When the image is put together, [`restore`] stacks one more directory on the layers, the
+//! image's own: in it are the marked directories alone, as the highest layer has them that lists them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Result};
+use crate::idmap::IdMap;
+use crate::layer::whiteout::OPAQUE_XATTR;
+use crate::sys::{self, Stat};
+
+/// The umask for tar, and the mode by which the directories that it makes on its own are known.
+pub const UMASK: u32 = 0o070;
+pub const IMPLIED_MODE: u32 = 0o777 & !UMASK;
+
+/// The mode that such a directory has when no layer lists it.
+const USUAL_MODE: u32 = 0o755;
+
+/// On each such directory; overlayfs hides xattrs that begin like its own.
+const IMPLIED: &str = "user.overlay.implied";
+/// On the root of a layer that has such directories further down, so that others need no search.
+const BELOW: &str = "user.overlay.implied-below";
+
+/// Marks a directory of the layer in the working directory, if tar made it on its own.
+pub fn mark(dir: &Path, stat: &Stat) -> Result<()> {
+    if stat.mode() != IMPLIED_MODE {
+        return Ok(());
+    }
+    sys::chmod(dir, USUAL_MODE).context("chmod")?;
+    sys::setxattr(dir, IMPLIED, b"y").context("lsetxattr")?;
+    if dir != Path::new(".") {
+        sys::setxattr(".", BELOW, b"y").context("lsetxattr")?;
+    }
+    Ok(())
+}
+
+fn has(path: &Path, xattr: &str) -> bool {
+    // ENODATA: it has not.
+    sys::getxattr(path, xattr).is_ok_and(|value| value == b"y")
+}
+
+/// Makes the directory `<layers>` in the image directory `image`, on top of the links `0..layers`.
+pub fn restore(image: &Path, layers: usize, map: &IdMap) -> Result<()> {
+    let job = map.enter(0, || {
+        sys::chdir(image).context(format_args!("chdir {}", image.display()))?;
+        let mut marked = Vec::new();
+        for layer in 1..layers {
+            marked_in(&PathBuf::from(layer.to_string()), &mut marked).context("look for directories")?;
+        }
+        marked.retain(|path| matches!(find(path, layers), Some(Found { marked_above: true, .. })));
+        make(Path::new(&layers.to_string()), &marked, layers)
+    });
+    job?.wait()
+}
+
+/// Collects the marked directories of a layer, without its root. No link is followed.
+fn marked_in(layer: &Path, marked: &mut Vec<PathBuf>) -> io::Result<()> {
+    if !has(&layer.join("."), BELOW) {
+        return Ok(());
+    }
+    let mut pending = vec![PathBuf::new()];
+    while let Some(dir) = pending.pop() {
+        for entry in std::fs::read_dir(layer.join(&dir).join("."))? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                let path = dir.join(entry.file_name());
+                if has(&layer.join(&path), IMPLIED) {
+                    marked.push(path.clone());
+                }
+                pending.push(path);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes directories, and those they lie in, as the layers have them.
+fn make(top: &Path, marked: &[PathBuf], layers: usize) -> Result<()> {
+    let mut all: Vec<&Path> = marked.iter().flat_map(|path| parts(path)).collect();
+    all.sort(); // parents come before what is in them
+    all.dedup();
+    sys::mkdir(top, 0o700).context("mkdir")?;
+    for path in &all {
+        sys::mkdir(top.join(path), 0o700).context("mkdir")?;
+    }
+    // The other way round, since whatever is made in a directory changes its time.
+    for path in all.into_iter().rev().chain([Path::new(".")]) {
+        let place = top.join(path);
+        match find(path, layers) {
+            Some(Found { stat, .. }) => {
+                sys::lchown(&place, stat.uid(), stat.gid()).context("lchown")?;
+                sys::chmod(&place, stat.mode()).context("chmod")?;
+                sys::set_times(&place, &stat).context("utimensat")?;
+            }
+            None => sys::chmod(&place, USUAL_MODE).context("chmod")?,
+        }
+    }
+    Ok(())
+}
+
+struct Found {
+    stat: Stat,
+    /// A higher layer has it too, and does not list it.
+    marked_above: bool,
+}
+
+/// The directory in the highest layer that lists it, as far as it shows through those above.
+fn find(path: &Path, layers: usize) -> Option<Found> {
+    let mut marked_above = false;
+    for layer in (0..layers).rev() {
+        let root = PathBuf::from(layer.to_string()).join(".");
+        let mut below = true;
+        for part in [Path::new(".")].into_iter().chain(parts(path)) {
+            let here = root.join(part);
+            let Ok(stat) = sys::lstat(&here) else { break }; // this layer does not have it
+            if !stat.is_dir() {
+                return None; // a whiteout or a file: what is below does not show
+            }
+            below &= !has(&here, OPAQUE_XATTR);
+            if part == path {
+                match has(&here, IMPLIED) {
+                    true => marked_above = true,
+                    false => return Some(Found { stat, marked_above }),
+                }
+            }
+        }
+        if !below {
+            return None;
+        }
+    }
+    None
+}
+
+/// `a`, `a/b`, `a/b/c`
+fn parts(path: &Path) -> Vec<&Path> {
+    let mut parts: Vec<&Path> = path.ancestors().filter(|part| !part.as_os_str().is_empty()).collect();
+    parts.reverse();
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_path() {
+        assert_eq!(parts(Path::new("a/b/c")), ["a", "a/b", "a/b/c"].map(Path::new));
+        assert_eq!(parts(Path::new(".")), [Path::new(".")]);
+    }
+}
