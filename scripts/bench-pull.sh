@@ -4,9 +4,14 @@
 #   memory  how much of it the engine's own processes need
 # shellcheck disable=SC2034,SC2154 # variables of bench.sh and lib.sh
 
-# A Debian, then copies of parts of it as an application's layers. -> big, layers
+# A Debian, then copies of parts of it as an application's layers. -> big, layers, big_size
 make_big_image() {
-    [[ -z ${big-} ]] || return
+    if [[ ! -s $BENCH_BASE ]]; then
+        broken[mydocker-pull]='mmdebstrap could not make the image' broken[mydocker-hwm]='mmdebstrap could not make the image'
+        big_size='an image'
+        return 1
+    fi
+    [[ -z ${big-} ]] || return 0
     local work=$room/big manifest config
     big=127.0.0.1:5000/bench/big
     layers=$room/layers
@@ -63,26 +68,30 @@ END
 }
 
 bench_pull() {
-    local i store=$room/pulled
-    make_big_image
+    local pull_rounds=$(((rounds + 2) / 3))
+    label[podman-pull]='podman pull' label[bare-pull]='bare pipeline'
+    make_big_image && measure_pulls
+    heading "Pull of $big_size ($pull_rounds rounds, stores emptied before each)"
+    row 'pull' ms mydocker-pull podman-pull 0.42
+    row 'pull' ms mydocker-pull bare-pull 1.1
+    row 'the yardstick' ms bare-pull podman-pull
+}
+
+measure_pulls() {
+    local i name store=$room/pulled
     write_bare "$room/bare"
     command[mydocker-pull]="env MYDOCKER_HOME=$store/mydocker $mydocker pull $big"
     command[bare-pull]="$room/bare $layers http://${big/\//\/v2\/}/blobs $store/bare"
     command[podman-pull]="podman --root $store/podman --runroot $store/podman.run --tmpdir $store/podman.tmp
         --cgroup-manager cgroupfs pull -q --tls-verify=false $big"
     within[podman-pull]=peer
-    label[podman-pull]='podman pull' label[bare-pull]='bare pipeline'
     broken[podman-pull]=${broken[podman-image]-}
-    for ((i = 0; i < (rounds + 2) / 3; i++)); do
+    for ((i = 0; i < pull_rounds; i++)); do
         for name in mydocker-pull bare-pull podman-pull; do
             measure "$name" 1 "rm -rf $store"
         done
     done
     rm -rf "$store"
-    heading "Pull of $big_size ($i rounds, stores emptied before each)"
-    row 'pull' ms mydocker-pull podman-pull 0.42
-    row 'pull' ms mydocker-pull bare-pull 1.1
-    row 'the yardstick' ms bare-pull podman-pull
 }
 
 # Each process whose executable is the engine's, every few milliseconds: the largest
@@ -116,12 +125,12 @@ watch_memory() { # PID -> series mydocker-hwm, mydocker-sum, mydocker-count
 }
 
 bench_memory() {
-    local i
-    make_big_image
-    for ((i = 0; i < 3; i++)); do
+    local i runs=3
+    make_big_image || runs=0
+    for ((i = 0; i < runs; i++)); do
         MYDOCKER_HOME=$room/pulled "$mydocker" pull "$big" 2>/dev/null &
         watch_memory $!
-        wait $! || rm -f "$room/series/mydocker-hwm"
+        wait $! || broken[mydocker-hwm]="mydocker pull $big failed"
         rm -rf "$room/pulled"
     done
     heading "Memory of the engine itself in that pull, looked at every 2 ms (3 runs)"

@@ -38,8 +38,8 @@ listening() { (: <"/dev/tcp/${2-127.0.0.1}/$1") 2>/dev/null; } # PORT [ADDRESS]
 stand_in() {
     /usr/bin/python3 "$scripts/stand-in.py" --port "$@" 2>"$room/stand-in-$1.err" &
     stand_in_pid=$!
-    local address=127.0.0.1
-    [[ " $* " != *" --bind 127."* ]] || { address=${*#*--bind }; address=${address%% *}; }
+    local address=127.0.0.1 arguments="$*"
+    [[ $arguments != *" --bind 127."* ]] || { address=${arguments#*--bind }; address=${address%% *}; }
     eventually 100 listening "$1" "$address" || bail "stand-in.py does not listen on $1: $(tail -n 2 "$room/stand-in-$1.err")"
 }
 

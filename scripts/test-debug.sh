@@ -22,7 +22,7 @@ steps() { # WHO CALL...
     done
 }
 steps engine 'mkdir(' config.json cgroup 'clone(' uid_map gid_map 'wait4(' 'rmdir('
-steps child 'unshare(' 'execve' 'mount("overlay"' 'pivot_root(".", ".")' 'mount("proc"' 'umount2(".", ' PR_CAPBSET_DROP \
+steps child 'unshare(' 'execve' 'mount("overlay"' 'mount("proc"' 'pivot_root(".", ".")' 'umount2(".", ' PR_CAPBSET_DROP \
     'setgroups(' 'capset(' 'execve('
 for call in clone unshare mount pivot_root umount2 capset setgroups mkdir; do
     like "  $call has its reason in a few words" "$(grep -E "^(engine|child) +$call\(" <<<"$err")" '\) = .*   [^ ]+( [^ ]+){3}'

@@ -23,7 +23,7 @@ gives '  and for groups' "0 $(id -g mydocker-sub) 1 1 $(grep ^mydocker-sub: /etc
     sub busybox sh -c 'echo $(cat /proc/self/gid_map)'
 gives 'owners of the image' $'0 0\n1000 1000' sub busybox stat -c '%u %g' /bin/busybox /home/alice
 gives 'setuid files' '-rwsr-xr-x' sub test/layers sh -c 'ls -l /odd/mode-4755 | cut -c 1-10'
-gives 'User by name' '1000 1000 29 44 1000' sub test/config:user sh -c 'echo $(id -u) $(id -G | tr " " "\n" | sort -n)'
+gives 'User by name' '1000 29 44 1000' sub test/config:user sh -c 'echo $(id -u) $(id -G | tr " " "\n" | sort -n)'
 gives '-u with any id of the map' '65535 65534' sub -u 65535:65534 busybox sh -c 'echo $(id -u) $(id -g)'
 fails '-u past the map' 125 '70000' sub -u 70000 busybox id
 fails 'a layer whose owners are past the map' 125 '70000|subuid|not enough|ids' sub test/formats:ids true
@@ -101,10 +101,10 @@ is '  one warning' "$rc:$(wc -l <<<"$err")" 0:1
 like '  that says where ids come from' "$err" '^mydocker: .*/etc/subuid'
 gives 'files of other ids are the user'"'"'s own' '0 0' bare busybox stat -c '%u %g' /home/alice
 gives 'layers, whiteouts' last bare test/layers ls /opaque
-fails 'another user is an error' 125 'alice|1000' bash -c '"$@" 2> >(grep -v /etc/subuid | tail -n 1 >&2)' bash \
-    setpriv --reuid=mydocker-bare --regid=mydocker-bare --init-groups env -i HOME="$room/home/bare" PATH="$PATH" run -u alice busybox true
+try bare -u alice busybox true
+like 'another user is an error' "$rc:$(tail -n 1 <<<"$err")" '^125:mydocker: .*(alice|1000)'
 ok 'rm and rmi' sh -c 'setpriv --reuid=mydocker-bare --regid=mydocker-bare --init-groups env -i -C "$1" HOME="$1" PATH="$PATH" sh -c "
-    mydocker run --network none --name x busybox true; mydocker rm x && mydocker rmi busybox"' sh "$room/home/bare"
+    mydocker run --network none --name one busybox true; mydocker rm one && mydocker rmi busybox"' sh "$room/home/bare"
 # newuidmap that is not installed is the same case.
 mkdir "$room/tools"
 for tool in curl tar gzip sha256sum; do ln -s "$(command -v $tool)" "$room/tools/$tool"; done

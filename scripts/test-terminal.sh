@@ -11,12 +11,11 @@ terminal() {
     cat >"$room/steps"
     gives "$1" "$2" sh -c '"$@" <"$0"' "$room/steps" /usr/bin/python3 "$scripts/pty.py" "${@:3}"
 }
-export TERM=xterm-test
 
 for how in '' -t -it '-i -t'; do
     # shellcheck disable=SC2086 # nothing or several options
     terminal "a shell at a terminal: run $how" 'exit 5' run $how busybox <<'END'
-expect [$#] $
+expect / # 
 send tty; echo size $(stty size)\r
 expect /dev/(pts/0|console)
 expect size 24 80
@@ -28,7 +27,7 @@ END
 done
 terminal 'the literal `sudo ./mydocker run busybox sh`' 'exit 0' \
     sudo "MYDOCKER_HOME=$MYDOCKER_HOME" "$mydocker" run --network none busybox sh <<'END'
-expect # $
+expect / # 
 send id -u\r
 expect \n0\r
 send exit\r
@@ -51,8 +50,8 @@ expect 50 99\r
 send q\r
 wait
 END
-terminal 'TERM is the caller'"'"'s' 'exit 0' run -it busybox sh -c 'echo "<$TERM>"' <<'END'
-expect <xterm-test>
+terminal 'TERM is set, as docker does' 'exit 0' run -it busybox sh -c 'echo "<$TERM>"' <<'END'
+expect <xterm>
 wait
 END
 terminal 'Ctrl-C is the command'"'"'s SIGINT' 'exit 3' run -it busybox sh -c 'trap "echo int; exit 3" INT; echo ready; while :; do sleep 0.05; done' <<'END'
@@ -68,11 +67,11 @@ send \x1c
 wait
 END
 terminal 'job control works: Ctrl-C ends the command in the shell, not the shell' 'exit 0' run -it busybox sh <<'END'
-expect # $
-send sleep 1000\r
-expect 1000\r
+expect / # 
+send echo started; sleep 1000\r
+expect \nstarted\r
 send \x03
-expect # $
+expect / # 
 send echo still $((40 + 2))\r
 expect still 42
 send exit\r
@@ -108,7 +107,7 @@ terminal 'the last output is not lost' 'exit 0' run -it busybox seq 1 20000 <<'E
 wait
 expect \n19999\r\n20000\r\n
 END
-terminal 'each \n becomes one \r\n' $'exit 0\na\\r\nb\\r\n' run -it busybox printf 'a\nb\n' <<'END'
+terminal 'each \n becomes one \r\n' $'exit 0\na\\r\nb\\r' run -it busybox printf 'a\nb\n' <<'END'
 wait
 output
 END
@@ -166,7 +165,7 @@ ordinary_users
 as sub "$mydocker" pull busybox 2>/dev/null
 for user in sub bare; do
     cat >"$room/steps" <<'END'
-expect # $
+expect / # 
 send id -u; tty; stty size\r
 expect \n0\r
 expect /dev/(pts/0|console)

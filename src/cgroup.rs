@@ -206,8 +206,10 @@ fn dirs(version: Version, id: &str, controllers: &[&str]) -> Result<Vec<PathBuf>
 }
 
 fn unsettable(error: Error) -> Error {
-    let advice = if sys::euid() == 0 {
-        "the limit that was asked for cannot be set on this host: its controller is not in /proc/cgroups, or not given to this cgroup"
+    let advice = if matches!(error.errno, Some(libc::EINVAL | libc::ERANGE | libc::EBUSY)) {
+        "the kernel refuses this value here"
+    } else if sys::euid() == 0 {
+        "this host cannot set the limit that was asked for: no cgroup file system is mounted, or not with this controller; see /proc/cgroups"
     } else {
         "a user may set limits only in a delegated cgroup v2: systemd-run --user --scope -p Delegate=yes mydocker run ..."
     };

@@ -52,6 +52,7 @@ const PATIENCE: u32 = 3;
 /// Runs a container from beginning to end; returns the command's exit code.
 pub fn run(options: &RunOptions) -> Result<i32> {
     let terminal = wants_terminal(options)?;
+    sys::why("files of the container are not the caller's umask's business");
     sys::umask(0o022);
     let store = Store::of_caller()?;
     let map = IdMap::of_caller()?;
@@ -218,9 +219,13 @@ fn environment(
 /// Writes everything that the child will need into the container's directory.
 fn write_bundle(container: &Container, image: &Facts, bundle: &Bundle) -> Result<()> {
     let upper = container.dir.join("upper");
+    sys::why("overlayfs's upper directory: what the container writes");
     network::make_like(&upper, image.root)?;
     network::write_etc(&upper, image.etc, bundle.network, &bundle.hostname)?;
-    for name in ["work", "rootfs"] {
+    for (name, reason) in
+        [("work", "overlayfs's room to prepare changes in"), ("rootfs", "where the layers appear as one tree")]
+    {
+        sys::why(reason);
         let dir = container.dir.join(name);
         sys::mkdir(&dir, 0o700).context(format_args!("mkdir {}", dir.display()))?;
     }
@@ -260,8 +265,7 @@ fn start(container: &Container, bundle: &Bundle, map: &IdMap, options: &RunOptio
     let namespaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC;
     sys::why("pid 1 of the container: a copy of the engine in namespaces of its own");
     let Some(pid) = sys::clone(namespaces).map_err(idmap::clone_failed)? else {
-        drop(control);
-        init::start(&theirs, &container.dir, &cgroups, bundle.network)
+        init::start(control, &theirs, &container.dir, &cgroups, bundle.network)
     };
     drop(theirs);
     cgroups.close_entrances();

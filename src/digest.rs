@@ -43,6 +43,7 @@ impl Hasher {
         let arguments = arguments.iter().map(Into::into).collect();
         let (output, writer) = sys::pipe2().context("pipe2")?;
         let program = Program { name, arguments, environment: Vec::new() };
+        sys::why("the sha256 of what it reads");
         let pid =
             sys::spawn(&program, [Some(input), Some(&writer), None], &[]).map_err(|error| not_started(name, error))?;
         Ok(Hasher { pid, output })

@@ -60,6 +60,7 @@ pub const PLAIN: Attributes = Attributes { mode: 0o755, uid: 0, gid: 0 };
 /// The facts of the image that a reference stands for, if it is in the store and made for this id map.
 pub fn find(store: &Store, reference: &Reference, map: &IdMap) -> Result<Option<Facts>> {
     let path = store.images().join(reference.file_name()).join("facts.json");
+    sys::why("what a run needs to know of the image");
     let text = match sys::read_file(&path, 16 << 20) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.context(format_args!("read {}", path.display()))?,

@@ -124,6 +124,7 @@ pub fn put(store: &Store, id: &str, config: &[u8], manifest: &[u8], layers: &[St
     }
     facts::write(&making, id, config, height(layers.len()), map)?;
     let place = store.images().join(id);
+    sys::why("the image is in the store from here on");
     match sys::rename(&making, &place) {
         // Another pull was faster.
         Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ENOTEMPTY)) => {
@@ -158,6 +159,7 @@ pub fn is_whole(store: &Store, id: &str, count: usize) -> Result<bool> {
 pub fn link(store: &Store, reference: &Reference, id: &str) -> Result<()> {
     let (making, place) = (store.fresh_tmp("reference")?, store.images().join(reference.file_name()));
     sys::symlink(id, &making).context(format_args!("symlink {}", making.display()))?;
+    sys::why("the name leads to the new image, without a moment in between");
     sys::rename(&making, &place).context(format_args!("rename to {}", place.display()))
 }
 

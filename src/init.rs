@@ -40,8 +40,10 @@ pub mod say {
 }
 
 /// The first step: the cloned process, still a copy of the engine. It returns only by exiting.
-pub fn start(control: &Fd, bundle: &Path, cgroups: &Cgroups, network: Network) -> ! {
+pub fn start(engines: Fd, control: &Fd, bundle: &Path, cgroups: &Cgroups, network: Network) -> ! {
     sys::set_who("child");
+    sys::why("the engine's end of the socket: only the engine may hold it open");
+    drop(engines);
     let error = prepare(control, bundle, cgroups, network).err();
     report(control, error.unwrap_or_else(|| Error::new("mydocker child did not start")))
 }
@@ -116,6 +118,7 @@ fn become_command(control: &Fd, bundle_dir: &Path) -> Result<()> {
     // (CVE-2024-21626). The control socket closes when the command starts, and so tells the engine.
     sys::why("nothing that the caller had open but standard input, output and error");
     sys::close_range(CONTROL + 1).context("close_range")?;
+    sys::why("and the control socket only until the command starts: its closing tells the engine so");
     sys::close_on_exec(control).context("fcntl(F_SETFD)")?;
 
     let bundle = read_bundle(bundle_dir)?;
@@ -125,6 +128,7 @@ fn become_command(control: &Fd, bundle_dir: &Path) -> Result<()> {
         sys::why("127.0.0.1 of the container's own");
         sys::interface_up("lo").context("bring lo up")?;
     }
+    sys::why("the name of this UTS namespace");
     sys::sethostname(&bundle.hostname).context("sethostname")?;
 
     sys::why("a session of its own: no controlling terminal of the caller's (CVE-2017-5226)");
@@ -144,6 +148,7 @@ fn become_command(control: &Fd, bundle_dir: &Path) -> Result<()> {
         stay_bound(control)?;
     }
     wait_for_network(control, bundle.network)?;
+    sys::why("the engine had blocked them");
     sys::unblock_signals().context("rt_sigprocmask")?;
     execute(&bundle)
 }

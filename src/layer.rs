@@ -186,7 +186,7 @@ fn unpack_compressed(blob: &Fd, program: &'static str, target: &Target, note: &F
     let (hashed, to_hasher) = large_pipe()?;
     let hasher = Hasher::start(&hashed)?;
     drop(hashed);
-    let moved = pump(plain, to_hasher, to_tar.into_inner()).context("splice a layer into tar");
+    let moved = sys::quietly(|| pump(plain, to_hasher, to_tar.into_inner())).context("splice a layer into tar");
     let words = sys::read_to_end(&words, 64 * 1024).context("read what the decompressor says")?;
     let status = sys::wait(decompressor).context("wait4")?;
     let diff_id = hasher.finish();
@@ -201,6 +201,7 @@ fn unpack_compressed(blob: &Fd, program: &'static str, target: &Target, note: &F
 
 fn start_decompressor(name: &'static str, streams: [Option<&Fd>; 3]) -> Result<Pid> {
     let program = Program { name, arguments: vec!["-dc".into()], environment: Vec::new() };
+    sys::why("into a pipe, from which a hasher and tar read");
     sys::spawn(&program, streams, &[]).map_err(|error| not_started(name, error))
 }
 
@@ -264,13 +265,14 @@ fn extract(target: &Target, archive: &Fd, note: &Fd) -> Result<()> {
     let environment = vec![c"LC_ALL=C".to_owned()];
     let program = Program { name: "tar", arguments: target.tar.arguments(target.map), environment };
     let streams = [Some(archive), Some(&complain), Some(&complain)];
+    sys::why("root here, nobody outside: the image's owners, and no power over the host");
     let pid = sys::spawn(&program, streams, &[]).map_err(|error| not_started("tar", error))?;
     drop(complain);
     let complaints = Complaints::listen(&words).context("read what tar says")?;
     let status = sys::wait(pid).context("wait4")?;
     let nodes = complaints.nodes;
     complaints.judge(status)?;
-    whiteout::convert_all()?;
+    sys::quietly(|| whiteout::convert_all(Path::new(".")))?;
     sys::write_all(note.raw(), nodes.to_string().as_bytes()).context("write what was left out")
 }
 

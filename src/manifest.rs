@@ -16,6 +16,9 @@ pub const MEDIA_TYPES: &[(&str, Shape)] = &[
     ("application/vnd.docker.distribution.manifest.v2+json", Shape::Manifest),
 ];
 
+/// Overlayfs stacks 500 directories (OVL_MAX_STACK); some are the engine's own.
+const MAX_LAYERS: usize = 480;
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Shape {
     Index,
@@ -99,8 +102,9 @@ pub fn diff_ids(config: &Json) -> Result<Vec<String>> {
     let digest = |json: &Json| json.str().filter(|text| is_digest(text)).map(str::to_string);
     let ids: Option<Vec<String>> = rootfs.get("diff_ids").list().iter().map(digest).collect();
     match ids {
-        Some(ids) if !ids.is_empty() => Ok(ids),
-        Some(_) => Err(Error::new("the image has no layers: it cannot be run")),
+        Some(ids) if ids.is_empty() => Err(Error::new("the image has no layers: it cannot be run")),
+        Some(ids) if ids.len() > MAX_LAYERS => Err(Error::new(format!("the image has more than {MAX_LAYERS} layers"))),
+        Some(ids) => Ok(ids),
         None => Err(Error::new("the image's config is refused: a diff_id is not sha256: and 64 hex digits")),
     }
 }

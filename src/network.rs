@@ -99,7 +99,7 @@ pub fn write_etc(upper: &Path, etc: Etc, network: Network, hostname: &str) -> Re
         Etc::Other => return Ok(()),
     };
     let dir = upper.join("etc");
-    sys::why("the files of /etc that depend on the network; they hide the image's own");
+    sys::why("for the files of /etc that depend on the network");
     make_like(&dir, attributes)?;
     let files = [
         ("hostname", format!("{hostname}\n")),
@@ -107,6 +107,7 @@ pub fn write_etc(upper: &Path, etc: Etc, network: Network, hostname: &str) -> Re
         ("resolv.conf", resolv_conf(network)),
     ];
     for (name, text) in files {
+        sys::why("hides the image's own");
         let file = dir.join(name);
         sys::write_file(&file, 0o644, text.as_bytes()).context(format_args!("write {}", file.display()))?;
     }

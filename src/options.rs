@@ -298,7 +298,10 @@ fn cpuset(text: String) -> Result<String> {
 fn mounts(matches: &Matches) -> Result<Vec<Mount>> {
     let tmpfs = matches.opt_strs("tmpfs").into_iter().map(|text| tmpfs(&text));
     let volumes = matches.opt_strs("volume").into_iter().map(|text| volume(&text));
-    tmpfs.chain(volumes).collect()
+    let mut all: Vec<Mount> = tmpfs.chain(volumes).collect::<Result<_>>()?;
+    // What lies deeper is mounted later, however the options were ordered: else it would be covered.
+    all.sort_by_key(|mount| mount.destination.components().count());
+    Ok(all)
 }
 
 /// `DIR[:OPTIONS]`, with docker's defaults.

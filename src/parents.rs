@@ -29,15 +29,15 @@ const IMPLIED: &str = "user.overlay.implied";
 /// On the root of a layer that has such directories further down, so that others need no search.
 const BELOW: &str = "user.overlay.implied-below";
 
-/// Marks a directory of the layer in the working directory, if tar made it on its own.
-pub fn mark(dir: &Path, stat: &Stat) -> Result<()> {
+/// Marks a directory of the layer unpacked in `root`, if tar made it on its own.
+pub fn mark(root: &Path, dir: &Path, stat: &Stat) -> Result<()> {
     if stat.mode() != IMPLIED_MODE {
         return Ok(());
     }
     sys::chmod(dir, USUAL_MODE).context("chmod")?;
     sys::setxattr(dir, IMPLIED, b"y").context("lsetxattr")?;
-    if dir != Path::new(".") {
-        sys::setxattr(".", BELOW, b"y").context("lsetxattr")?;
+    if dir != root {
+        sys::setxattr(root, BELOW, b"y").context("lsetxattr")?;
     }
     Ok(())
 }
@@ -49,13 +49,14 @@ fn has(path: &Path, xattr: &str) -> bool {
 
 /// Makes the directory `<layers>` in the image directory `image`, on top of the links `0..layers`.
 pub fn restore(image: &Path, layers: usize, map: &IdMap) -> Result<()> {
+    sys::why("for directories that no upper layer describes: the owners are those of the namespace");
     let job = map.enter(0, || {
         sys::chdir(image).context(format_args!("chdir {}", image.display()))?;
         let mut marked = Vec::new();
         for layer in 1..layers {
             marked_in(&PathBuf::from(layer.to_string()), &mut marked).context("look for directories")?;
         }
-        marked.retain(|path| matches!(find(path, layers), Some(Found { marked_above: true, .. })));
+        marked.retain(|path| matches!(find(Path::new("."), path, layers), Some(Found { marked_above: true, .. })));
         make(Path::new(&layers.to_string()), &marked, layers)
     });
     job?.wait()
@@ -94,7 +95,7 @@ fn make(top: &Path, marked: &[PathBuf], layers: usize) -> Result<()> {
     // The other way round, since whatever is made in a directory changes its time.
     for path in all.into_iter().rev().chain([Path::new(".")]) {
         let place = top.join(path);
-        match find(path, layers) {
+        match find(Path::new("."), path, layers) {
             Some(Found { stat, .. }) => {
                 sys::lchown(&place, stat.uid(), stat.gid()).context("lchown")?;
                 sys::chmod(&place, stat.mode()).context("chmod")?;
@@ -113,10 +114,10 @@ struct Found {
 }
 
 /// The directory in the highest layer that lists it, as far as it shows through those above.
-fn find(path: &Path, layers: usize) -> Option<Found> {
+fn find(image: &Path, path: &Path, layers: usize) -> Option<Found> {
     let mut marked_above = false;
     for layer in (0..layers).rev() {
-        let root = PathBuf::from(layer.to_string()).join(".");
+        let root = image.join(layer.to_string()).join(".");
         let mut below = true;
         for part in [Path::new(".")].into_iter().chain(parts(path)) {
             let here = root.join(part);
@@ -149,6 +150,42 @@ fn parts(path: &Path) -> Vec<&Path> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store;
+
+    #[test]
+    fn a_directory_is_what_the_highest_layer_that_lists_it_says() {
+        let image = std::env::temp_dir().join(format!("mydocker-parents-{}", store::random_hex().unwrap()));
+        // Layer, path, mode: with IMPLIED_MODE, a directory that the layer does not list.
+        let table = [
+            (0, "tmp", 0o1777),
+            (1, "tmp", IMPLIED_MODE),
+            (0, "hidden", 0o700),
+            (1, "hidden", 0o711),
+            (1, "hidden/own", IMPLIED_MODE),
+            (0, "hidden/own", 0o700),
+            (2, "hidden", IMPLIED_MODE),
+            (1, "new", IMPLIED_MODE),
+        ];
+        for (layer, path, mode) in table {
+            let dir = image.join(layer.to_string()).join(path);
+            std::fs::create_dir_all(&dir).unwrap();
+            sys::chmod(&dir, mode).unwrap();
+            if sys::setxattr(&dir, "user.probe", b"y").is_err() {
+                return store::remove_tree(&image).unwrap(); // no user xattrs in TMPDIR: nothing to see here
+            }
+            mark(&image.join(layer.to_string()), &dir, &sys::lstat(&dir).unwrap()).unwrap();
+        }
+        sys::setxattr(image.join("1/hidden"), OPAQUE_XATTR, b"y").unwrap();
+        let mode = |path: &str| find(&image, Path::new(path), 3).map(|f| (f.stat.mode(), f.marked_above));
+        assert_eq!(mode("tmp"), Some((0o1777, true)));
+        assert_eq!(mode("hidden"), Some((0o711, true)));
+        assert_eq!((mode("hidden/own"), mode("new"), mode("none")), (None, None, None));
+        let mut marked = Vec::new();
+        marked_in(&image.join("1"), &mut marked).unwrap();
+        marked.sort();
+        assert_eq!(marked, ["hidden/own", "new", "tmp"].map(PathBuf::from));
+        store::remove_tree(&image).unwrap();
+    }
 
     #[test]
     fn the_parts_of_a_path() {

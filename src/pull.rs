@@ -18,6 +18,7 @@ use crate::workers::{self, Site, Task};
 
 /// An index may point to indexes; deeper ones are refused.
 const MAX_INDEX_DEPTH: usize = 3;
+const MAX_DOCUMENTS: usize = 16;
 
 /// Seconds after which what a killed pull left is of no use any more: a blob to resume, anything else.
 const BLOB_AGE: i64 = 24 * 3600;
@@ -58,46 +59,53 @@ pub fn pull(store: &Store, reference: &Reference, options: &Options, map: &IdMap
     Ok(image)
 }
 
-/// Walks from an index to the manifest for the platform.
+/// The way from an index to the manifest for a platform.
+struct Search<'a> {
+    registry: &'a mut Registry,
+    platform: &'a Platform,
+    /// So many documents more are fetched: a hostile index could name thousands.
+    left: usize,
+    /// The platforms that were met instead.
+    seen: Vec<String>,
+}
+
 fn choose(
     registry: &mut Registry,
     top: Document,
     platform: &Platform,
     reference: &Reference,
 ) -> Result<(Document, Json)> {
-    let mut seen = Vec::new();
-    match descend(registry, top, platform, MAX_INDEX_DEPTH, &mut seen)? {
+    let mut search = Search { registry, platform, left: MAX_DOCUMENTS, seen: Vec::new() };
+    match search.descend(top, MAX_INDEX_DEPTH)? {
         Some(found) => Ok(found),
         None => {
             let error = Error::new(format!("{reference} is not made for {platform}"));
-            Err(error.hint(format_args!("it is for {}; see --platform", seen.join(", "))))
+            Err(error.hint(format_args!("it is for {}; see --platform", search.seen.join(", "))))
         }
     }
 }
 
-/// `None` when nothing below the document is for the platform; then `seen` says what there is.
-fn descend(
-    registry: &mut Registry,
-    document: Document,
-    platform: &Platform,
-    depth: usize,
-    seen: &mut Vec<String>,
-) -> Result<Option<(Document, Json)>> {
-    let (shape, json) = manifest::read(&document.bytes, &document.content_type)?;
-    if shape == Shape::Manifest {
-        return Ok(Some((document, json)));
-    }
-    if depth == 0 {
-        return Err(Error::new(format!("indexes are nested more than {MAX_INDEX_DEPTH} deep")));
-    }
-    for entry in manifest::candidates(&json, platform) {
-        let nested = registry.nested(&Descriptor::read(entry)?)?;
-        if let Some(found) = descend(registry, nested, platform, depth - 1, seen)? {
-            return Ok(Some(found));
+impl Search<'_> {
+    /// `None` when nothing below the document is for the platform.
+    fn descend(&mut self, document: Document, depth: usize) -> Result<Option<(Document, Json)>> {
+        let (shape, json) = manifest::read(&document.bytes, &document.content_type)?;
+        if shape == Shape::Manifest {
+            return Ok(Some((document, json)));
         }
+        if depth == 0 {
+            return Err(Error::new(format!("indexes are nested more than {MAX_INDEX_DEPTH} deep")));
+        }
+        for entry in manifest::candidates(&json, self.platform) {
+            let left = self.left.checked_sub(1);
+            self.left = left.ok_or_else(|| Error::new(format!("more than {MAX_DOCUMENTS} indexes to look through")))?;
+            let nested = self.registry.nested(&Descriptor::read(entry)?)?;
+            if let Some(found) = self.descend(nested, depth - 1)? {
+                return Ok(Some(found));
+            }
+        }
+        self.seen.push(manifest::platforms(&json));
+        Ok(None)
     }
-    seen.push(manifest::platforms(&json));
-    Ok(None)
 }
 
 /// An image for another platform may well run (binfmt_misc), so it is refused only where the user has

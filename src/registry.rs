@@ -213,7 +213,8 @@ impl Registry {
         }
         let path = format!("/v2/{}/blobs/{}", self.repository, descriptor.digest);
         // A server that never stops sending shall not fill the disk; room for an error's text is left.
-        sys::limit_file_size(Some(descriptor.size + 64 * 1024)).context("setrlimit")?;
+        sys::why("a server that never stops sending shall not fill the disk");
+        sys::limit_file_size(Some(descriptor.size.saturating_add(64 * 1024))).context("setrlimit")?;
         let answer = self.send(&path, &[], have, Body::File(file));
         sys::limit_file_size(None).context("setrlimit")?;
         let response = answer?;

@@ -278,6 +278,7 @@ fn read_only_paths() -> Result<()> {
     let flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
     for path in READ_ONLY_PATHS {
         let place = below(Path::new(path));
+        sys::why("a mount of its own, whose flags can be changed");
         match sys::mount(place, place, "", MS_BIND, "") {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             bound => bound.context(format_args!("bind {path} on itself"))?,

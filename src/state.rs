@@ -30,6 +30,7 @@ impl Container {
         sys::why("the container's directory, an OCI bundle");
         sys::mkdir(&dir, 0o700).context(format_args!("mkdir {}", dir.display()))?;
         let file = dir.join("state");
+        sys::why("its state, a line for each change");
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_APPEND;
         let state = sys::open(&file, flags, 0o600).context(format_args!("open {}", file.display()))?;
         sys::why("held while the engine lives: locked means running");

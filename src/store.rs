@@ -38,7 +38,8 @@ impl Store {
             _ => return Err(Error::new("neither MYDOCKER_HOME nor HOME is set").hint("they say where the store is")),
         };
         if !root.is_absolute() {
-            return Err(Error::new(format!("the store {} must be an absolute path", root.display())));
+            let text = format!("the store {} is no absolute path", root.display());
+            return Err(Error::new(text).hint("it comes from MYDOCKER_HOME, or HOME"));
         }
         Ok(Store { root })
     }
@@ -158,6 +159,7 @@ fn set_opaque(dir: &Path) -> Result<()> {
 
 /// 48 random bits in 12 hex digits, as docker shortens its ids to.
 pub fn random_hex() -> Result<String> {
+    sys::why("a name that nothing else has");
     let bytes: [u8; 6] = sys::random().context("getrandom")?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -48,6 +48,15 @@ pub fn why(reason: &'static str) {
     WHY.set(reason);
 }
 
+/// Makes calls without telling: those that repeat a thousand times teach nothing.
+pub fn quietly<T>(calls: impl FnOnce() -> T) -> T {
+    let told = verbose();
+    set_verbose(false);
+    let result = calls();
+    set_verbose(told);
+    result
+}
+
 /// Prints one call and its result in one `write(2)`, so that lines of several processes stay whole.
 fn tell(result: &io::Result<c_long>, call: fmt::Arguments) {
     if !verbose() {
@@ -187,7 +196,7 @@ pub fn openat(dir: Option<&Fd>, path: impl AsRef<Path>, flags: c_int, mode: u32)
     let flags = flags | libc::O_CLOEXEC;
     // SAFETY: `c` is a C string that outlives the call.
     let result = check(unsafe { libc::openat(at, c.as_ptr(), flags, mode) });
-    tell(&result, format_args!("openat({}, {path:?}, {}, {mode:#o})", At(at), Flags(flags as u64, OPEN)));
+    tell(&result, format_args!("openat({}, {path:?}, {}{})", At(at), Flags(flags as u64, OPEN), OpenMode(flags, mode)));
     owned(result)
 }
 
@@ -212,6 +221,28 @@ pub fn openat2_in_root(dir: &Fd, path: impl AsRef<Path>, flags: c_int, mode: u32
         ),
     );
     owned(result)
+}
+
+/// Permission bits as strace writes them: `0755`.
+struct Mode(u32);
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "0{:o}", self.0)
+    }
+}
+
+/// The mode of an open that makes a file; another one has none.
+struct OpenMode(c_int, u32);
+
+impl fmt::Display for OpenMode {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if self.0 & libc::O_CREAT != 0 {
+            write!(f, ", {}", Mode(self.1))
+        } else {
+            Ok(())
+        }
+    }
 }
 
 /// A directory descriptor argument: `AT_FDCWD` or its number.
@@ -243,13 +274,13 @@ macro_rules! path_calls {
 }
 
 path_calls! {
-    mkdir(mode: u32) ", {:#o}";
+    mkdir(mode: u32) ", 0{:o}";
     rmdir() "";
     unlink() "";
-    chmod(mode: u32) ", {:#o}";
+    chmod(mode: u32) ", 0{:o}";
     chdir() "";
     /// mknod(2): an empty regular file, or with `S_IFCHR` and device 0 a whiteout of overlayfs.
-    mknod(mode: u32, device: libc::dev_t) ", {:#o}, {}";
+    mknod(mode: u32, device: libc::dev_t) ", 0{:o}, {}";
     umount2(flags: c_int) ", {:#x}";
 }
 
@@ -268,7 +299,7 @@ pub fn mkdirat(dir: &Fd, path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
     let c = cstr(path)?;
     // SAFETY: the C string outlives the call.
     let result = check(unsafe { libc::mkdirat(dir.0, c.as_ptr(), mode) });
-    tell(&result, format_args!("mkdirat({}, {path:?}, {mode:#o})", dir.0));
+    tell(&result, format_args!("mkdirat({}, {path:?}, {})", dir.0, Mode(mode)));
     result.map(drop)
 }
 
@@ -722,7 +753,9 @@ pub fn clone(namespaces: c_int) -> io::Result<Option<Pid>> {
     let flags = c_long::from(namespaces | libc::SIGCHLD);
     // SAFETY: without CLONE_VM the child runs on its own copy of this stack; no pointer is passed.
     let result = check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) });
-    if !matches!(result, Ok(0)) {
+    if matches!(result, Ok(0)) {
+        WHY.take(); // the parent tells it
+    } else {
         let separator = if namespaces == 0 { "" } else { "|" };
         let names = Flags(namespaces as u64, CLONE).to_string();
         let names = if namespaces == 0 { "" } else { &names };
@@ -880,7 +913,7 @@ pub fn getpid() -> Pid {
 pub fn umask(mask: u32) {
     // SAFETY: cannot fail.
     let previous = unsafe { libc::umask(mask) };
-    tell(&Ok(previous.into()), format_args!("umask({mask:#o})"));
+    tell(&Ok(previous.into()), format_args!("umask({})", Mode(mask)));
 }
 
 /// setrlimit(RLIMIT_FSIZE): a file that this process or its children write grows to `bytes` and no
@@ -1311,7 +1344,11 @@ pub fn spawn(program: &Program, streams: [Option<&Fd>; 3], keep: &[&Fd]) -> io::
     if let Some(pid) = clone(0)? {
         return Ok(pid);
     }
+    // Its standard error may be a pipe of ours from here on, which is no place to tell: what is left to do is
+    // told now.
     set_who(program.name);
+    tell_line(format_args!("execve({path:?}, {argv:?}, [/* {} vars */])", program.environment.len()));
+    set_verbose(false);
     let failed = become_program(parent, &path, &argv, &program.environment, streams, keep);
     print_error(format!("mydocker: execve {}: {failed}\n", path.display()).as_bytes());
     exit(127)

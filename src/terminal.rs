@@ -15,6 +15,7 @@ use crate::sys::{self, Fd, Termios, STDERR, STDIN, STDOUT};
 
 /// Whether a standard stream is a terminal: only a terminal has settings.
 pub fn is_terminal(fd: i32) -> bool {
+    sys::why("a terminal? (ENOTTY: no)");
     sys::tcgetattr(fd).is_ok()
 }
 

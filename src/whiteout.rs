@@ -8,7 +8,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{printable, Context, Error, Result};
 use crate::parents;
@@ -21,12 +21,10 @@ const MAX_PENDING: usize = 64 << 20;
 const PREFIX: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
-/// Turns the whiteouts of an archive (image-spec layer.md) into those of overlayfs, in the tree below
-/// the working directory. No symbolic link is followed, nothing recurses.
-///
-/// On the way it marks the directories that the archive does not list.
-pub fn convert_all() -> Result<()> {
-    let mut pending = vec![PathBuf::from(".")];
+/// Turns the whiteouts of a layer, unpacked in `root`, into those of overlayfs. No symbolic link is
+/// followed, nothing recurses. On the way it marks the directories that the archive does not list.
+pub fn convert_all(root: &Path) -> Result<()> {
+    let mut pending = vec![root.to_path_buf()];
     let mut held = pending[0].as_os_str().len();
     while let Some(dir) = pending.pop() {
         held -= dir.as_os_str().len();
@@ -49,7 +47,7 @@ pub fn convert_all() -> Result<()> {
             }
         }
         convert_marks(&dir, &marks, &before)?;
-        parents::mark(&dir, &before).context(shown(&dir))?;
+        parents::mark(root, &dir, &before).context(shown(&dir))?;
     }
     Ok(())
 }
@@ -111,4 +109,38 @@ pub const OPAQUE_XATTR: &str = "user.overlay.opaque";
 
 fn set_opaque(dir: &Path) -> Result<()> {
     sys::setxattr(dir, OPAQUE_XATTR, b"y").context("lsetxattr")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whiteouts_become_devices_and_links_are_not_followed() {
+        let scratch = std::env::temp_dir().join(format!("mydocker-whiteout-{}", store::random_hex().unwrap()));
+        let (root, outside) = (scratch.join("layer"), scratch.join("outside"));
+        for dir in [&root.join("a/own"), &root.join("opaque"), &outside] {
+            std::fs::create_dir_all(dir).unwrap();
+        }
+        let marks = ["a/.wh.gone", "a/.wh.own", "a/.wh..wh.aufs", "opaque/.wh..wh..opq", "a/file"];
+        for file in marks.map(|mark| root.join(mark)).iter().chain([&outside.join(".wh.victim")]) {
+            std::fs::write(file, "").unwrap();
+        }
+        std::os::unix::fs::symlink(&outside, root.join("link")).unwrap();
+        if sys::setxattr(&root, "user.probe", b"y").is_err() {
+            return store::remove_tree(&scratch).unwrap(); // no user xattrs in TMPDIR: nothing to see here
+        }
+        let time = || std::fs::metadata(root.join("a")).unwrap().modified().unwrap();
+        let before = time();
+        convert_all(&root).unwrap();
+        let opaque = |dir: &str| sys::getxattr(root.join(dir), OPAQUE_XATTR).is_ok();
+        assert!(sys::lstat(root.join("a/gone")).unwrap().is_whiteout());
+        assert!(opaque("a/own") && opaque("opaque") && !opaque("a"));
+        assert_eq!(time(), before);
+        assert!(marks[..4].iter().all(|mark| !store::exists(root.join(mark)).unwrap()));
+        assert!(store::exists(root.join("a/file")).unwrap() && store::exists(outside.join(".wh.victim")).unwrap());
+        std::fs::write(root.join(".wh."), "").unwrap();
+        assert!(convert_all(&root).unwrap_err().message.contains("no name"));
+        store::remove_tree(&scratch).unwrap();
+    }
 }

@@ -194,6 +194,8 @@ const EVENT: u8 = b'+';
 const ERROR: u8 = b'!';
 const CUT: u8 = b'~';
 
+const RESUME: &str = " (what has come is kept: pull again to go on from there)";
+
 struct Teller {
     socket: Fd,
 }
@@ -224,8 +226,8 @@ fn run(teller: &Teller, task: &Task, registry: &mut Registry, site: &Site) -> ! 
             sys::exit(0)
         }
         Err(failure) => {
-            let kind = if failure.is_transient() { CUT } else { ERROR };
-            teller.tell(kind, &format!("layer {}: {}", task.short(), failure.message));
+            let (kind, hint) = if failure.is_transient() { (CUT, RESUME) } else { (ERROR, "") };
+            teller.tell(kind, &format!("layer {}: {}{hint}", task.short(), failure.message));
             sys::exit(1)
         }
     }
@@ -248,6 +250,7 @@ fn make(teller: &Teller, task: &Task, registry: &mut Registry, site: &Site) -> s
     let digest = &task.descriptor.digest;
     let target = Target { dir: &making, tar: site.tar, map };
     let nodes = layer::unpack(&blob, digest, &task.diff_id, &target)?;
+    sys::why("checked and whole: the layer is in the store from here on");
     match store::rename_mapped(&making, &place, map) {
         // The same content came as another blob.
         Err(error) if matches!(error.errno, Some(libc::EEXIST | libc::ENOTEMPTY)) => {
@@ -268,6 +271,7 @@ fn lock_blob(teller: &Teller, path: &Path) -> Result<Fd> {
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_APPEND | libc::O_NOFOLLOW;
     loop {
         let file = sys::open(path, flags, 0o600).context(format_args!("open {}", path.display()))?;
+        sys::why("the file is the layer's lock: of two pulls one works, one waits");
         if sys::flock(&file, libc::LOCK_EX | libc::LOCK_NB).is_err() {
             teller.tell(EVENT, "waiting for another pull");
             sys::flock(&file, libc::LOCK_EX).context(format_args!("flock {}", path.display()))?;
