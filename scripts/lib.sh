@@ -136,11 +136,10 @@ limit=60
 try() { # COMMAND...
     tried="$*"
     # --foreground: the command stays in our process group, as from a shell.
-    if [[ $(type -t "$1") == function ]]; then
-        "$@" >"$room/tmp/.out" 2>"$room/tmp/.err"
-    else
-        timeout --foreground -k 5 "$limit" "$@" >"$room/tmp/.out" 2>"$room/tmp/.err"
-    fi
+    case $(type -t "$1") in
+        function | builtin | keyword) "$@" >"$room/tmp/.out" 2>"$room/tmp/.err" ;;
+        *) timeout --foreground -k 5 "$limit" "$@" >"$room/tmp/.out" 2>"$room/tmp/.err" ;;
+    esac
     rc=$?
     { out=$(<"$room/tmp/.out") && err=$(<"$room/tmp/.err"); } 2>/dev/null # NULs are dropped
 }

@@ -40,7 +40,7 @@ for command in "run --name $bytes busybox" "run -e $bytes=x busybox" "run --$byt
 done
 gives 'but the container'"'"'s arguments are bytes' $'\xff\xfe' run busybox echo "$bytes"
 
-fails 'an unknown image' 125 'docker\.io/library/nothing' mydocker run --mirror http://127.0.0.1:5000 nothing true
+fails 'an unknown image' 125 '127\.0\.0\.1:5000/library/nothing' mydocker run 127.0.0.1:5000/library/nothing true
 fails 'an unknown tag' 125 'busybox:nothing' mydocker run 127.0.0.1:5000/library/busybox:nothing true
 fails 'an unknown registry (no such name)' 125 'no\.such\.host' mydocker run no.such.host/busybox true
 fails 'a registry that does not answer' 125 '127\.0\.0\.1:1' mydocker run 127.0.0.1:1/busybox true

@@ -19,7 +19,7 @@ done
 
 # The bench has the table; this is the line that must not be crossed unseen.
 ok 'pull' mydocker pull busybox
-strace -f -qq -o "$room/strace" "$mydocker" run --rm --network none busybox true
+strace -f -qq -o "$room/strace" "$mydocker" run --network none busybox true
 calls=$(grep -cE '^[0-9]+ +[a-z_0-9]+\(' "$room/strace")
 ok "a run takes at most 200 system calls (${calls})" test "$calls" -le 200
 is 'the engine starts no thread' "$(grep -cE 'clone3?\(.*CLONE_THREAD' "$room/strace")" 0

@@ -39,8 +39,8 @@ serve --cut 5000000 --cut-times 1 --stall 2
 ok 'held up for two seconds, then cut' mydocker pull $big
 stop "$stand_in_pid"
 new_store
-serve --status 503 '/(blobs|manifests)/' 2
-ok 'two answers of 503, then it works' mydocker pull $big
+serve --status 503 /blobs/ 2
+ok 'two answers of 503 to a blob, then it works' mydocker pull $big
 stop "$stand_in_pid"
 
 # Cut for good: an error, and a later pull goes on where this one ended.
@@ -131,21 +131,20 @@ for signal in INT TERM; do
     ok "SIG$signal ends a pull, and its helpers with it" eventually 50 no_helpers
     ok '  and the next pull succeeds' mydocker pull $big
 done
-# A helper that dies.
-new_store
-stop "$stand_in_pid"
-serve --slow 4000000
-mydocker pull $big 2>"$room/err" &
-engine=$!
-eventually 100 pgrep -x tar
-pkill -KILL -x tar
-wait "$engine"
-is 'a tar that is killed: exit 125' $? 125
-like '  and the error says so' "$(cat "$room/err")" 'tar'
-ok '  and no helper goes on' eventually 50 no_helpers
 stop "$stand_in_pid"
 serve
-ok '  and the next pull succeeds' mydocker pull $big
+
+# A helper that dies: tar when it unpacks, the others at once.
+for helper in tar curl openssl igzip; do
+    new_store
+    rm -rf "$room/tools"
+    mkdir "$room/tools"
+    printf '#!/bin/sh\ncase "%s $*" in tar*--version*) exec /bin/tar "$@" ;; esac\nkill -KILL $$\n' $helper >"$room/tools/$helper"
+    chmod 755 "$room/tools/$helper"
+    fails "a $helper that is killed" 125 "$helper" env PATH="$room/tools:$PATH" "$mydocker" pull $big
+    ok '  no helper goes on' eventually 50 no_helpers
+    ok '  and the next pull succeeds' mydocker pull $big
+done
 
 # ---------------------------------------------------------------- a full disk
 
@@ -155,7 +154,7 @@ for size in 8m 30m 45m; do # no room for a blob, for the layers, for the last of
     mount -t tmpfs -o "size=$size,mode=700" none "$MYDOCKER_HOME"
     ok "a disk of $size: busybox fits" mydocker pull 127.0.0.1:5001/library/busybox
     before=$(store_list "$MYDOCKER_HOME")
-    fails '  the big image does not' 125 'no space left' mydocker pull $big
+    fails '  the big image does not' 125 'no space left|disk full' mydocker pull $big
     is '  and nothing half-made stays but blobs and layers that are whole' \
         "$(diff <(echo "$before") <(store_list "$MYDOCKER_HOME") | grep -vE '^[0-9]|layers/[0-9a-f]{64}$|tmp/[0-9a-f]{64}\.blob$')" ''
     gives '  and busybox still runs' here run --pull never 127.0.0.1:5001/library/busybox echo here
@@ -179,7 +178,8 @@ for engine in "${engines[@]}"; do
     wait "$engine" && good=$((good + 1))
 done
 is 'four pulls of one image at once all succeed' $good 4
-is '  and each blob was fetched once' "$(jq -r 'select(.method == "GET") | .path | select(contains("/blobs/"))' "$room/log" | wc -l)" 5
+config=$(jq -r '.config.digest' "$layouts/big/blobs/sha256/$(jq -r '.manifests[0].digest[7:]' "$layouts/big/index.json")")
+is '  and each layer was fetched once' "$(jq -r 'select(.method == "GET") | .path | select(contains("/blobs/"))' "$room/log" | grep -vc "$config")" 4
 sums '  and it is whole'
 no_rubbish '  and nothing else in the store'
 new_store

@@ -68,8 +68,8 @@ wait
 END
 terminal 'job control works: Ctrl-C ends the command in the shell, not the shell' 'exit 0' run -it busybox sh <<'END'
 expect / # 
-send echo started; sleep 1000\r
-expect \nstarted\r
+send sh -c "echo star""ted; exec sleep 1000"\r
+expect started
 send \x03
 expect / # 
 send echo still $((40 + 2))\r
@@ -148,7 +148,8 @@ fails '-it neither' 125 'terminal' run -it busybox true
 
 # ---------------------------------------------------------------- pull
 
-terminal 'pull draws a bar on a terminal' 'exit 0' env MYDOCKER_HOME="$room/other" "$mydocker" pull test/big <<'END'
+stand_in 5001 --layouts "$images/layouts" --slow 8000000
+terminal 'pull draws a bar on a terminal' 'exit 0' env MYDOCKER_HOME="$room/other" "$mydocker" pull 127.0.0.1:5001/test/big <<'END'
 expect \r|\x1b\[
 expect [0-9.]+ ?[kKM]i?B
 expect [0-9.]+ ?[kKM]i?B/s

@@ -27,7 +27,7 @@ use std::ffi::OsString;
 
 use crate::bundle::{self, Bundle, Network};
 use crate::cgroup::Cgroups;
-use crate::error::{Context, Error, Result};
+use crate::error::{say, Context, Error, Result};
 use crate::facts::{self, Facts};
 use crate::idmap::{self, IdMap};
 use crate::init::{self, say};
@@ -311,7 +311,7 @@ fn wait_for_network(running: &mut Running, asked_for: bool) -> Result<()> {
     let Some(helper) = &running.network else { return Ok(()) };
     match helper.ready() {
         Err(error) if !asked_for => {
-            eprintln!("mydocker: warning: no network but loopback: {error}");
+            say(format_args!("warning: no network but loopback: {error}"));
             running.network = None;
             Ok(())
         }
@@ -352,7 +352,7 @@ fn supervise(mut running: Running) -> i32 {
     // Without its exit code the command is still to be ended; Running does that.
     running.ended = code.is_ok();
     code.unwrap_or_else(|error| {
-        eprintln!("mydocker: {error}");
+        say(error);
         crate::error::ENGINE_FAILED
     })
 }
@@ -397,6 +397,9 @@ fn handle(signal: i32, pid: Pid, impatience: &mut u32) -> Result<Option<i32>> {
     if signal == libc::SIGCHLD {
         let ended = sys::wait4(pid, libc::WNOHANG).context("wait4")?;
         return Ok(ended.map(|(_, status)| status.code()));
+    }
+    if signal == libc::SIGPIPE {
+        return Ok(None); // of a write of the engine's own, whose reader is gone
     }
     *impatience += u32::from(matches!(signal, libc::SIGINT | libc::SIGTERM));
     let signal = if *impatience >= PATIENCE { libc::SIGKILL } else { signal };

@@ -162,8 +162,10 @@ pub fn fetch(request: &Request, body: Body) -> std::result::Result<Response, Fai
     drop(config_writer);
     let (stderr, stderr_writer) = sys::pipe2().context("pipe2")?;
     let program = Program { name: "curl", arguments: arguments(request), environment: environment() };
-    sys::why("one HTTP request; URL, headers and secrets go in through its standard input");
-    let start = |streams| sys::spawn(&program, streams, &[]).map_err(|error| not_started(program.name, error));
+    let start = |streams| {
+        sys::why("one HTTP request; URL, headers and secrets go in through its standard input");
+        sys::spawn(&program, streams, &[]).map_err(|error| not_started(program.name, error))
+    };
     let (pid, bytes, head) = match body {
         Body::File(file) => {
             let pid = start([Some(&stdin), Some(file), Some(&stderr_writer)])?;

@@ -8,6 +8,8 @@
 use std::fmt;
 use std::io;
 
+use crate::sys;
+
 /// The engine itself failed, the container's command never ran (docker's exit code).
 pub const ENGINE_FAILED: i32 = 125;
 /// The command was found but could not be executed.
@@ -71,6 +73,11 @@ impl<T> Context<T> for Result<T> {
     fn context(self, what: impl fmt::Display) -> Result<T> {
         self.map_err(|error| Error { message: format!("{what}: {}", error.message), ..error })
     }
+}
+
+/// One line on standard error. Unlike `eprintln!` it does not panic where that is closed or full.
+pub fn say(text: impl fmt::Display) {
+    sys::print_error(format!("mydocker: {text}\n").as_bytes());
 }
 
 /// Text that came from outside (a registry, an image, a name), made safe to print on a terminal:

@@ -10,7 +10,7 @@
 //! the store (a layer on disk depends on it), and [`IdMap::enter`] runs a job inside such a
 //! namespace, where it may own and remove what the user outside may not.
 
-use crate::error::{Context, Error, Result};
+use crate::error::{say, Context, Error, Result};
 use crate::sys::{self, Fd, Pid, Program};
 
 /// `count` ids from `inside` in the namespace are those from `outside` on the host.
@@ -64,7 +64,7 @@ impl IdMap {
         } else {
             "newuidmap is not installed (apt-get install uidmap)".to_string()
         };
-        eprintln!("mydocker: warning: one id only in the container: {missing}");
+        say(format_args!("warning: one id only in the container: {missing}"));
         Ok(IdMap { uids: vec![own(uid)], gids: vec![own(gid)], writer: Writer::Nobody })
     }
 

@@ -45,7 +45,7 @@ use std::ffi::OsString;
 
 use getopts::Options;
 
-use error::{Context, Error, Result, ENGINE_FAILED};
+use error::{say, Context, Error, Result, ENGINE_FAILED};
 use idmap::IdMap;
 use options::{Parsed, RunOptions};
 use reference::Reference;
@@ -89,7 +89,7 @@ pub fn entry(arguments: &[OsString]) -> i32 {
     match sys::open_standard_streams().context("open /dev/null").and_then(|()| dispatch(arguments)) {
         Ok(code) => code,
         Err(error) => {
-            sys::print_error(format!("mydocker: {error}\n").as_bytes());
+            say(&error);
             error.code
         }
     }
@@ -231,7 +231,7 @@ fn remove_each(
         match remove(&store, &name, matches.opt_present("force"), &map) {
             Ok(said) => drop(print(&said)?),
             Err(error) => {
-                sys::print_error(format!("mydocker: {error}\n").as_bytes());
+                say(&error);
                 code = ENGINE_FAILED;
             }
         }

@@ -12,7 +12,7 @@ use std::ffi::CString;
 use std::path::Path;
 
 use crate::bundle::Network;
-use crate::error::{Context, Error, Result};
+use crate::error::{say, Context, Error, Result};
 use crate::facts::{Attributes, Etc, PLAIN};
 use crate::sys::{self, Fd, Pid, Program};
 
@@ -39,7 +39,7 @@ pub fn start(pid: Pid, asked_for: bool) -> Result<Option<Helper>> {
         if asked_for {
             return Err(Error::new(message).hint(advice));
         }
-        eprintln!("mydocker: warning: {message} ({advice})");
+        say(format_args!("warning: {message} ({advice})"));
         return Ok(None);
     }
     let (ready, ready_there) = sys::pipe2().context("pipe2")?;

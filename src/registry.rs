@@ -127,7 +127,10 @@ impl Registry {
 
     /// A manifest or index that an index points to.
     pub fn nested(&mut self, descriptor: &Descriptor) -> Result<Document> {
-        Ok(self.fetch_manifest(&descriptor.digest, &format!("manifest {}", descriptor.digest))?)
+        let what = format!("manifest {}", descriptor.digest);
+        let document = self.fetch_manifest(&descriptor.digest, &what)?;
+        check_size(&what, descriptor, document.bytes.len() as u64)?;
+        Ok(document)
     }
 
     fn fetch_manifest(&mut self, version: &str, what: &str) -> Answer<Document> {
@@ -148,10 +151,7 @@ impl Registry {
         let path = format!("/v2/{}/blobs/{}", self.repository, descriptor.digest);
         let what = format!("config {}", descriptor.digest);
         let response = self.document_at(&path, &[], &what)?;
-        if response.body.len() as u64 != descriptor.size {
-            let seen = format!("{} bytes", response.body.len());
-            return Err(digest::mismatch(&what, &format!("{} bytes", descriptor.size), &seen));
-        }
+        check_size(&what, descriptor, response.body.len() as u64)?;
         let seen = digest::of_bytes(&response.body)?;
         if seen != descriptor.digest {
             return Err(digest::mismatch(&what, &descriptor.digest, &seen));
@@ -219,13 +219,8 @@ impl Registry {
         sys::limit_file_size(None).context("setrlimit")?;
         let response = answer?;
         self.expect_content(&response, "the blob")?;
-        match sys::fstat(file).context("fstat the blob")?.size() {
-            size if size == descriptor.size => Ok(()),
-            size => {
-                let (expected, seen) = (format!("{} bytes", descriptor.size), format!("{size} bytes"));
-                Err(digest::mismatch("the blob", &expected, &seen).into())
-            }
-        }
+        let size = sys::fstat(file).context("fstat the blob")?.size();
+        Ok(check_size("the blob", descriptor, size)?)
     }
 
     /// Makes a request, gets a token if one is wanted, and follows redirects.
@@ -357,6 +352,13 @@ impl Registry {
         let code = if response.status >= 500 { 56 } else { 0 };
         Err(Failure { code, status: response.status, message })
     }
+}
+
+fn check_size(what: &str, descriptor: &Descriptor, size: u64) -> Result<()> {
+    if size == descriptor.size {
+        return Ok(());
+    }
+    Err(digest::mismatch(what, &format!("{} bytes", descriptor.size), &format!("{size} bytes")))
 }
 
 /// 200, or 206 for a part: RFC 9110 section 15.3.

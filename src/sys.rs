@@ -76,13 +76,15 @@ fn tell_line(text: fmt::Arguments) {
     let reason = WHY.take();
     let gap = if reason.is_empty() { "" } else { "   " };
     let line = format!("{:<6} {text}{gap}{reason}\n", WHO.get());
-    print_error(line.as_bytes());
+    if !print_error(line.as_bytes()) {
+        set_verbose(false); // nobody listens any more
+    }
 }
 
-/// Writes to standard error past any buffer; when even that fails there is nobody left to tell.
-pub fn print_error(bytes: &[u8]) {
+/// Writes to standard error past any buffer; `false` when nobody is left to tell.
+pub fn print_error(bytes: &[u8]) -> bool {
     // SAFETY: the pointer and length are those of a live slice.
-    let _nobody_left = unsafe { libc::write(2, bytes.as_ptr().cast(), bytes.len()) };
+    unsafe { libc::write(2, bytes.as_ptr().cast(), bytes.len()) >= 0 }
 }
 
 /// Names of the bits of a flag word, `A|B|0x40`, as strace writes them.
