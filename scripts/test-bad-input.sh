@@ -101,7 +101,8 @@ fails 'a store on a file system without xattrs' 125 "xattr|$room/o/store" env MY
 umount "$room/o/store"
 fails 'a relative store' 125 'MYDOCKER_HOME' env MYDOCKER_HOME=relative "$mydocker" images
 fails 'not enough ids' 125 '70000|subuid|ids' as sub "$mydocker" run --rm --network none test/formats:ids true
-echo garbage >"$MYDOCKER_HOME/images/$(readlink "$MYDOCKER_HOME/images/docker.io+library+busybox:latest")/config"
-fails 'an image config that was damaged' 125 'config' run --pull never busybox true
+image=$MYDOCKER_HOME/images/$(readlink "$MYDOCKER_HOME/images/docker.io+library+busybox:latest")
+find "$image" -type f -exec sh -c 'echo garbage >"$1"' sh {} \;
+fails 'an image that was damaged on disk' 125 "$image" run --pull never busybox true
 nothing_remains 'nothing remains'
 done_testing

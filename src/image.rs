@@ -1,8 +1,8 @@
-//! The images of the store: find, list, remove; and how one appears.
+//! The images of the store: how one appears, is listed and is removed.
 //!
 //! An image is a directory of symbolic links to its layers beside the two documents that name them
-//! (store.rs draws it), and a reference is a symbolic link to an image. [`find`] is on the way of
-//! every `run`, so it makes four system calls and no more.
+//! (store.rs draws it), and a reference is a symbolic link to an image. What a `run` needs to know of
+//! an image stands in a file of its own, facts.rs.
 //!
 //! Whoever adds to the store holds `flock(tmp, LOCK_SH)`, whoever removes images holds `LOCK_EX`: see
 //! [`lock`]. So a layer that a pull has found cannot vanish before its image stands.

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use crate::error::{Context, Error, Result};
-use crate::json;
+use crate::json::{self, Json};
 use crate::reference::HUB;
 use crate::sys;
 
@@ -91,14 +91,8 @@ pub fn of_host(host: &str) -> Result<Option<Login>> {
 
 fn in_config(bytes: &[u8], host: &str) -> Result<Option<Login>> {
     let config = json::parse(bytes).map_err(Error::new)?;
-    let helper = config.get("credHelpers").members().iter().any(|(name, _)| is_name_of(name, host));
-    if helper || !config.get("credsStore").is_null() {
-        sys::print_error(
-            b"mydocker: warning: docker's credential helpers are not supported, only auths of config.json\n",
-        );
-    }
-    let entries = config.get("auths").members().iter().filter(|(name, _)| is_name_of(name, host));
-    for (_, entry) in entries {
+    let entries: Vec<&Json> = members_of(config.get("auths"), host);
+    for entry in &entries {
         let member = |name| entry.get(name).str().filter(|text| !text.is_empty());
         if let Some(token) = member("identitytoken") {
             return Ok(Some(Login::Identity(token.to_string())));
@@ -111,7 +105,21 @@ fn in_config(bytes: &[u8], host: &str) -> Result<Option<Login>> {
             return Ok(Some(Login::Basic(basic.to_string())));
         }
     }
+    // `docker login` leaves an empty entry where a helper program has the password.
+    let in_store = !entries.is_empty() && !config.get("credsStore").is_null();
+    if in_store || !members_of(config.get("credHelpers"), host).is_empty() {
+        let warning = format!(
+            "mydocker: warning: the login of {host} is with a credential helper of docker, which is not asked: \
+             only auths of config.json are used\n"
+        );
+        sys::print_error(warning.as_bytes());
+    }
     Ok(None)
+}
+
+/// What an object that is sorted by registries holds for a host.
+fn members_of<'a>(object: &'a Json, host: &str) -> Vec<&'a Json> {
+    object.members().iter().filter(|(name, _)| is_name_of(name, host)).map(|(_, value)| value).collect()
 }
 
 /// docker writes the Hub as `https://index.docker.io/v1/`, others by host, old ones as a URL.

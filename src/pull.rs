@@ -4,6 +4,9 @@
 //! for again, and a pull of an unchanged tag costs one request. Before the last rename(2) there is no
 //! image, after it there is a whole one.
 
+use std::ffi::OsString;
+use std::path::Path;
+
 use crate::error::{printable, Context, Error, Result};
 use crate::idmap::IdMap;
 use crate::image::{self, Image};
@@ -11,7 +14,7 @@ use crate::json::Json;
 use crate::layer::Tar;
 use crate::manifest::{self, Descriptor, Platform, Shape};
 use crate::reference::Reference;
-use crate::registry::{self, Document, Registry};
+use crate::registry::{Document, Registry};
 use crate::store::{self, Store};
 use crate::sys::{self, Fd};
 use crate::workers::{self, Site, Task};
@@ -37,7 +40,7 @@ pub fn pull(store: &Store, reference: &Reference, options: &Options, map: &IdMap
     store.create()?;
     let lock = lock_and_sweep(store, map)?;
     let platform = options.platform.as_deref().map_or(Ok(Platform::here()), Platform::parse)?;
-    let mirror = registry::mirror(options.mirror.as_deref(), &store.root.join("mirror"))?;
+    let mirror = mirror(options.mirror.as_deref(), &store.root.join("mirror"))?;
     let (mut registry, top) = Registry::open(reference, mirror.as_deref())?;
     let top_digest = top.digest.clone();
     let (manifest, json) = choose(&mut registry, top, &platform, reference)?;
@@ -57,6 +60,23 @@ pub fn pull(store: &Store, reference: &Reference, options: &Options, map: &IdMap
     let event = if changed { "pulled" } else { "up to date" };
     sys::print_error(format!("mydocker: {reference}: {event}, {top_digest}\n").as_bytes());
     Ok(image)
+}
+
+/// The mirror to ask: the option's, the environment's, or the one in the store's file `mirror`, for
+/// sudo clears the environment.
+fn mirror(option: Option<&str>, file: &Path) -> Result<Option<String>> {
+    if let Some(url) = option {
+        return Ok(Some(url.to_string()));
+    }
+    let text = |value: OsString| value.into_string().map_err(|_| Error::new("MYDOCKER_MIRROR is not UTF-8"));
+    if let Some(url) = std::env::var_os("MYDOCKER_MIRROR").filter(|url| !url.is_empty()) {
+        return text(url).map(Some);
+    }
+    match sys::read_file(file, 4096) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().to_string()).filter(|url| !url.is_empty())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).context(format_args!("read {}", file.display())),
+    }
 }
 
 /// The way from an index to the manifest for a platform.

@@ -8,8 +8,6 @@
 //! [`Registry::open`] finds the registry that has the manifest, [`Registry::document`] and
 //! [`Registry::blob`] bring what it points to.
 
-use std::ffi::OsString;
-
 use crate::curl::{self, Body, Failure, Request, Response};
 use crate::digest;
 use crate::error::{printable, Context, Error, Result};
@@ -382,23 +380,6 @@ fn mirror_host(url: &str) -> Result<&str> {
         return Err(Error::new(format!("mirror \"{}\" is no URL", printable(url))).hint("https://host[:port]"));
     }
     Ok(host)
-}
-
-/// The mirror to ask: the option's, the environment's, or the one in the store's file `mirror`, for
-/// sudo clears the environment.
-pub fn mirror(option: Option<&str>, file: &std::path::Path) -> Result<Option<String>> {
-    if let Some(url) = option {
-        return Ok(Some(url.to_string()));
-    }
-    let text = |value: OsString| value.into_string().map_err(|_| Error::new("MYDOCKER_MIRROR is not UTF-8"));
-    if let Some(url) = std::env::var_os("MYDOCKER_MIRROR").filter(|url| !url.is_empty()) {
-        return text(url).map(Some);
-    }
-    match sys::read_file(file, 4096) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().to_string()).filter(|url| !url.is_empty())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).context(format_args!("read {}", file.display())),
-    }
 }
 
 #[cfg(test)]
