@@ -81,8 +81,8 @@ case $(uname -m) in
     aarch64) arch=arm64 ;;
     *) arch=$(uname -m) ;;
 esac
-printf '{"architecture":"%s","os":"linux","config":{"Cmd":["sh"],"Env":["PATH=/bin:/sbin:/usr/bin:/usr/sbin"]},"rootfs":{"type":"layers","diff_ids":["%s"]}}' \
-    "$arch" "$(digest "$room/layer.tar")" >"$room/config"
+printf '{"created":"%s","architecture":"%s","os":"linux","config":{"Cmd":["sh"],"Env":["PATH=/bin:/sbin:/usr/bin:/usr/sbin"]},"rootfs":{"type":"layers","diff_ids":["%s"]}}' \
+    "$(date -u +%FT%TZ)" "$arch" "$(digest "$room/layer.tar")" >"$room/config"
 printf '{"schemaVersion":2,"mediaType":"%s.manifest.v1+json","config":%s,"layers":[%s]}' "$oci" \
     "$(descriptor "$room/config" $oci.config.v1+json)" \
     "$(descriptor "$room/layer.tar.gz" $oci.layer.v1.tar+gzip)" >"$room/manifest"

@@ -41,7 +41,7 @@ isolate() {
 # unshare itself blocks SIGTERM; its child, pid 1 inside, has a trap for it.
 end_inner() { # UNSHARE-PID
     local inner
-    read -r inner <"/proc/$1/task/$1/children" || return
+    read -r inner <"/proc/$1/task/$1/children" || [[ $inner ]] || return
     kill -TERM "$inner"
     sleep 3
     kill -KILL "$inner" 2>/dev/null

@@ -50,6 +50,7 @@ podman           podman
 hyperfine        hyperfine
 strace           strace
 jq               jq
+mmdebstrap       mmdebstrap
 /usr/bin/python3 python3
 "
 needs[lint]='

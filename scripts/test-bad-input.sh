@@ -103,6 +103,6 @@ fails 'a relative store' 125 'MYDOCKER_HOME' env MYDOCKER_HOME=relative "$mydock
 fails 'not enough ids' 125 '70000|subuid|ids' as sub "$mydocker" run --rm --network none test/formats:ids true
 image=$MYDOCKER_HOME/images/$(readlink "$MYDOCKER_HOME/images/docker.io+library+busybox:latest")
 find "$image" -type f -exec sh -c 'echo garbage >"$1"' sh {} \;
-fails 'an image that was damaged on disk' 125 "$image" run --pull never busybox true
+fails 'an image that was damaged on disk' 125 "$MYDOCKER_HOME/images" run --pull never busybox true
 nothing_remains 'nothing remains'
 done_testing

@@ -130,15 +130,34 @@ is 'the exit code after a signal is the command'"'"'s own' $? 9
 is 'signals to mydocker reach the command' "$(xargs <"$room/signals")" 'ready HUP INT QUIT USR1 USR2 ALRM WINCH CONT TERM'
 
 # The engine is SIGKILLed: pid 1 of the container goes with it, and rm clears the rest.
+# (A change of uid clears the parent-death signal: prctl(2). So once as another user.)
 remember
-mydocker run --network none --name orphan busybox sleep 1000 &
-engine=$!
-ok 'a container sleeps' eventually 100 pgrep -x sleep
-kill -KILL "$engine"
-wait "$engine" 2>/dev/null
-ok 'after kill -9 of mydocker the container is dead' eventually 50 eval '! pgrep -x sleep'
-ok 'and rm removes it' mydocker rm orphan
-nothing_remains 'after kill -9 and rm'
+for user in root alice; do
+    mydocker run --network none --name orphan -u $user busybox sleep 1000 &
+    engine=$!
+    ok "a container of $user sleeps" eventually 100 pgrep -x sleep
+    kill -KILL "$engine"
+    wait "$engine" 2>/dev/null
+    ok 'after kill -9 of mydocker it is dead' eventually 50 eval '! pgrep -x sleep'
+    ok 'and rm removes it' mydocker rm orphan
+    nothing_remains 'after kill -9 and rm'
+done
+# At any moment: 12 of them, spread over the length of a run.
+start=$(date +%s%N)
+run busybox sleep 0.02
+length=$((($(date +%s%N) - start) / 1000)) # microseconds
+for ((i = 1; i <= 12; i++)); do
+    mydocker run --network none busybox sleep 0.02 &
+    engine=$!
+    sleep "$(printf '0.%06d' $((length * i / 13 % 1000000)))"
+    kill -KILL "$engine" 2>/dev/null
+    wait "$engine" 2>/dev/null
+done
+eventually 50 eval '! pgrep -x sleep'
+ok 'after kill -9 at 12 moments of a run, rm removes what there is' sh -c 'mydocker ps -a | awk "NR > 1 {print \$1}" | xargs -r mydocker rm'
+nothing_remains '  and nothing remains'
+is '  no directory either' "$(find "$MYDOCKER_HOME/containers" "$MYDOCKER_HOME/tmp" -mindepth 1 ! -name '*lock*')" ''
+gives '  and the next runs' here run busybox echo here
 # pid 1 of the container is SIGKILLed from outside.
 run busybox sleep 1000 &
 engine=$!

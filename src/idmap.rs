@@ -116,8 +116,11 @@ impl IdMap {
                 write_as_root(pid, "gid_map", &self.gids)
             }
             Writer::Helper => {
-                run_helper("newuidmap", pid, &self.uids)?;
-                run_helper("newgidmap", pid, &self.gids)
+                // Side by side: most of their time is their own start.
+                let uids = start_helper("newuidmap", pid, &self.uids)?;
+                let gids = start_helper("newgidmap", pid, &self.gids);
+                finish_helper("newuidmap", uids)?;
+                finish_helper("newgidmap", gids?)
             }
             Writer::Nobody => {
                 // Dropping a group could open a file that is closed to that group, so the kernel wants
@@ -245,12 +248,15 @@ fn write_as_root(pid: Pid, file: &str, ranges: &[Range]) -> Result<()> {
     write_file(pid, file, &lines(&identity))
 }
 
-fn run_helper(name: &'static str, pid: Pid, ranges: &[Range]) -> Result<()> {
+fn start_helper(name: &'static str, pid: Pid, ranges: &[Range]) -> Result<Pid> {
     let numbers = ranges.iter().flat_map(|r| [r.inside, r.outside, r.count]);
     let arguments = [pid.to_string()].into_iter().chain(numbers.map(|n| n.to_string()));
     let program = Program { name, arguments: arguments.map(Into::into).collect(), environment: Vec::new() };
     sys::why("setuid root: it may map the ids that /etc/subuid and /etc/subgid give to the user");
-    let child = sys::spawn(&program, [None; 3], &[]).context(format_args!("start {name}"))?;
+    sys::spawn(&program, [None; 3], &[]).context(format_args!("start {name}"))
+}
+
+fn finish_helper(name: &str, child: Pid) -> Result<()> {
     let status = sys::wait(child).context("wait4")?;
     if status.success() {
         return Ok(());
