@@ -54,6 +54,7 @@ pub fn run(options: &RunOptions) -> Result<i32> {
     let terminal = wants_terminal(options)?;
     sys::why("files of the container are not the caller's umask's business");
     sys::umask(0o022);
+    sys::default_ignored_signals().context("read /proc/self/status")?;
     let store = Store::of_caller()?;
     let map = IdMap::of_caller()?;
     let image = find_image(&store, options, &map)?;
@@ -63,7 +64,6 @@ pub fn run(options: &RunOptions) -> Result<i32> {
     // From here on a signal waits until the engine can do something sensible with it.
     sys::why("signals wait from here on, and are passed to the command");
     sys::block_signals().context("rt_sigprocmask")?;
-    sys::default_ignored_signals().context("read /proc/self/status")?;
 
     let container = Container::create(&store)?;
     let name = options.name.clone().unwrap_or_else(|| container.id.clone());

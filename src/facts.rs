@@ -18,6 +18,7 @@ use crate::json::{self, object, Json};
 use crate::reference::Reference;
 use crate::store::Store;
 use crate::sys::{self, Fd, Stat};
+use crate::whiteout::OPAQUE_XATTR;
 
 /// A longer passwd or group file is refused.
 const MAX_FILE: usize = 1 << 20;
@@ -179,7 +180,7 @@ fn read_from_layer(root: &Fd, dir: &Path, name: &str) -> Result<Option<String>> 
             Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
         }
         Err(error) => match error.raw_os_error() {
-            Some(libc::ENOENT) => Ok(sys::getxattr(dir.join("etc"), "user.overlay.opaque").is_ok().then(String::new)),
+            Some(libc::ENOENT) => Ok(sys::getxattr(dir.join("etc"), OPAQUE_XATTR).is_ok().then(String::new)),
             // A whiteout is a device that nobody drives, for the file (ENXIO) or for its directory (ENOTDIR);
             // what the user may not read (EACCES), and a link in a circle (ELOOP), names nobody.
             Some(libc::ENXIO | libc::ENOTDIR | libc::EACCES | libc::ELOOP) => Ok(Some(String::new())),

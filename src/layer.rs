@@ -22,10 +22,7 @@ use crate::error::{not_started, printable, Context, Error, Result};
 use crate::idmap::IdMap;
 use crate::parents;
 use crate::sys::{self, Fd, Pid, Program};
-
-/// What follows tar.
-#[path = "whiteout.rs"]
-pub mod whiteout;
+use crate::whiteout;
 
 /// Decompressors by the first bytes of what they read, the fastest first. What the media type says
 /// does not count: registries mislabel layers, and the first bytes never lie.

@@ -24,7 +24,7 @@ mod user; // USER of an image: its own passwd and group // containers on disk: p
 mod curl; // one request, by curl
 mod digest; // sha256, by openssl or sha256sum
 mod facts; // what a run needs to know of an image, in one file
-mod image; // the image store: images, rmi
+mod image; // what an image in the store is, and how it appears
 mod layer; // one blob becomes one directory
 mod login; // challenges and credentials
 mod manifest; // indexes, manifests, platforms
@@ -33,7 +33,9 @@ mod progress; // what is seen of it
 mod pull; // the story of a pull
 mod reference; // docker.io/library/busybox:latest
 mod registry; // the distribution API
+mod rmi; // images, rmi
 mod store;
+mod whiteout; // what a layer takes away
 mod workers; // layers side by side, a process each // where things are kept
 
 // The ground:
@@ -183,10 +185,11 @@ fn pull_image(arguments: &[OsString]) -> Result<i32> {
     let Some(Parsed { matches, rest }) = parse("pull", table, arguments)? else { return Ok(0) };
     let names = names("pull", &rest)?;
     let [name] = &names[..] else {
-        return Err(Error::new("pull: one image at a time"));
+        return Err(Error::new("pull: one image at a time").hint("usage: mydocker pull [OPTIONS] IMAGE"));
     };
     let reference = Reference::parse(name)?;
     let how = pull::Options { platform: matches.opt_str("platform"), mirror: matches.opt_str("mirror") };
+    sys::default_ignored_signals().context("read /proc/self/status")?;
     pull::pull(&Store::of_caller()?, &reference, &how, &IdMap::of_caller()?)?;
     Ok(0)
 }
@@ -195,11 +198,11 @@ fn images(arguments: &[OsString]) -> Result<i32> {
     if parse("images", Options::new(), arguments)?.is_none() {
         return Ok(0);
     }
-    print(&image::table(&Store::of_caller()?)?)
+    print(&rmi::table(&Store::of_caller()?)?)
 }
 
 fn rmi(arguments: &[OsString]) -> Result<i32> {
-    remove_each("rmi", arguments, image::remove)
+    remove_each("rmi", arguments, crate::rmi::remove)
 }
 
 fn ps(arguments: &[OsString]) -> Result<i32> {

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Result};
 use crate::idmap::IdMap;
-use crate::layer::whiteout::OPAQUE_XATTR;
 use crate::sys::{self, Stat};
+use crate::whiteout::OPAQUE_XATTR;
 
 /// The umask for tar, and the mode by which the directories that it makes on its own are known.
 pub const UMASK: u32 = 0o070;

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::image::human_size;
+use crate::rmi::human_size;
 use crate::store::Store;
 use crate::sys;
 use crate::workers::Task;

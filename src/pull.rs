@@ -192,7 +192,7 @@ fn no_layer() -> Error {
 fn forget_layers(store: &Store, map: &IdMap, lock: &Fd) {
     if sys::flock(lock, libc::LOCK_EX | libc::LOCK_NB).is_ok() {
         // The refusal is the error to report.
-        let _kept_for_rmi = image::collect_garbage(store, map);
+        let _kept_for_rmi = crate::rmi::collect_garbage(store, map);
     }
 }
 

@@ -58,6 +58,7 @@ fn overlay_failed(error: Error) -> Error {
     let advice = match error.errno {
         Some(libc::ENODEV) => "this kernel has no overlayfs: modprobe overlay",
         Some(libc::EINVAL) => "the store's file system cannot carry an overlay's upper directory, dmesg says why: set MYDOCKER_HOME to a directory on ext4, xfs, btrfs or tmpfs",
+        Some(libc::ENOENT) => "a layer is missing: was the image removed just now? pull it again",
         Some(libc::EPERM) => "overlayfs in a user namespace needs Linux 5.11",
         _ => return error,
     };

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Context, Error, Result};
 use crate::idmap::IdMap;
 use crate::sys::{self, Fd};
+use crate::whiteout::OPAQUE_XATTR;
 
 /// The root of the store.
 #[derive(Debug, Clone)]
@@ -146,7 +147,7 @@ fn make_skeleton(place: &Path) -> Result<()> {
 
 /// Overlayfs's mark for a directory that hides what lies below it.
 fn set_opaque(dir: &Path) -> Result<()> {
-    match sys::setxattr(dir, "user.overlay.opaque", b"y") {
+    match sys::setxattr(dir, OPAQUE_XATTR, b"y") {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EPERM)) => {
             let place = dir.display();
             Err(error).context(format_args!("lsetxattr user.overlay.opaque on {place}")).map_err(|error| {

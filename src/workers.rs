@@ -16,11 +16,11 @@ use crate::curl::Failure;
 use crate::digest::{self, Hasher};
 use crate::error::{Context, Error, Result};
 use crate::idmap::IdMap;
-use crate::image::human_size;
 use crate::layer::{self, Tar, Target};
 use crate::manifest::Descriptor;
 use crate::progress::{Progress, DOWNLOADING};
 use crate::registry::Registry;
+use crate::rmi::human_size;
 use crate::store::{self, Store};
 use crate::sys::{self, Fd, Pid};
 
