@@ -66,7 +66,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def error(self, status, code):
-        self.answer(status, json.dumps({"errors": [{"code": code, "message": "stand-in"}]}).encode(),
+        self.answer(status, json.dumps({"errors": [{"code": code, "message": "stand-in \x1b[31m\nx"}]}).encode(),
                     Content_Type="application/json")
 
     def basic_is_right(self):

@@ -64,13 +64,12 @@ pub fn bound_capabilities() -> Result<()> {
 
 /// Becomes the container's user with no more capabilities than docker leaves: root keeps the default
 /// set, anybody else has none. Groups come first: without CAP_SETGID it would be too late. Returns whether
-/// ids have changed; the first process of a user namespace is 0:0 already.
-pub fn become_user(user: &User) -> Result<bool> {
-    sys::why("the groups of the image's user, none of the caller's");
-    match sys::setgroups(&user.groups) {
-        // A map that a user alone wrote forbids setgroups; then there is but one group to be in.
-        Err(error) if error.raw_os_error() == Some(libc::EPERM) && user.groups == [user.gid] => {}
-        set => set.context(format_args!("setgroups {:?}", user.groups))?,
+/// ids have changed; the first process of a user namespace is 0:0 already. Where a user alone wrote the id
+/// map, the kernel forbids setgroups(2) in it.
+pub fn become_user(user: &User, may_set_groups: bool) -> Result<bool> {
+    if may_set_groups {
+        sys::why("the groups of the image's user, none of the caller's");
+        sys::setgroups(&user.groups).context(format_args!("setgroups {:?}", user.groups))?;
     }
     if user.gid != 0 {
         sys::setresgid(user.gid, user.gid, user.gid).context(format_args!("setresgid {}", user.gid))?;

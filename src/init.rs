@@ -144,7 +144,8 @@ fn become_command(control: &Fd, bundle_dir: &Path) -> Result<()> {
 
     confine::own_keyring()?;
     confine::bound_capabilities()?;
-    if confine::become_user(&bundle.user)? {
+    let single = bundle.gids.iter().map(|range| u64::from(range.count)).sum::<u64>() == 1;
+    if confine::become_user(&bundle.user, !single)? {
         stay_bound(control)?;
     }
     wait_for_network(control, bundle.network)?;

@@ -187,12 +187,14 @@ fn unpack_compressed(blob: &Fd, program: &'static str, target: &Target, note: &F
     let words = sys::read_to_end(&words, 64 * 1024).context("read what the decompressor says")?;
     let status = sys::wait(decompressor).context("wait4")?;
     let diff_id = hasher.finish();
-    job.wait()?;
-    moved?;
+    let unpacked = job.wait();
+    // First what came first: half a stream is no tar archive either.
     if !status.success() {
         let words = printable(String::from_utf8_lossy(&words).lines().next().unwrap_or_default());
         return Err(Error::new(format!("the layer cannot be decompressed: {program}: {status}: {words}")));
     }
+    unpacked?;
+    moved?;
     diff_id
 }
 

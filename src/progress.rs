@@ -15,7 +15,7 @@ use crate::workers::Task;
 const TICK: u128 = 100;
 
 /// Characters between the brackets.
-const BAR: usize = 30;
+const BAR: usize = 24;
 
 pub struct Progress {
     rows: Vec<Row>,
@@ -135,6 +135,6 @@ mod tests {
         for (have, size) in [(0, 0), (0, 100), (50, 100), (99, 100), (100, 100), (200, 100), (u64::MAX, u64::MAX)] {
             assert_eq!(bar(have, size).len(), BAR + 2, "{have}/{size}");
         }
-        assert_eq!(bar(15, 30), "[===============>              ]");
+        assert_eq!(bar(15, 30), "[============>           ]");
     }
 }
