@@ -116,6 +116,9 @@ for name, text in {"not-json": b"x", "no-rootfs": b'{"os":"linux","architecture"
                    "diff-ids": b'{"os":"linux","architecture":"amd64","rootfs":{"diff_ids":"x"}}'}.items():
     descriptor = bad.blob(text, oci.OCI + "config.v1+json")
     spoil("config-" + name, put("config", value=descriptor))
+bad.image("layers-none", [], CONFIG)
+spoil("manifest-huge", lambda m: m.update(annotations={"x": "y" * 20_000_000}))
+bad.image("config-huge", [base, top], dict(CONFIG, Labels={"x": "y" * 20_000_000}))
 bad.index("index-empty", [])
 deep = good
 for _ in range(200):  # an index that ends in 200 others is an attack, not a structure
@@ -153,6 +156,10 @@ attack("etc-link", [entry("etc", link=canary)])
 attack("etc-hosts-link", [entry("etc/hosts", link=canary + "/file"), entry("etc/hostname", link=canary + "/new"),
                           entry("etc/resolv.conf", link=up + name + "/file")])
 attack("etc-hosts-fifo", [entry("etc/hosts", fifo=True), entry("etc/passwd", fifo=True), entry("etc/group", fifo=True)])
+attack("etc-gone", [entry(".wh.etc", "")])
+attack("etc-file", [entry(".wh.etc", "")], [entry("etc", "a file")])
+attack("proc-file", [entry("proc", "a file"), entry("dev", fifo=True)])
+hostile.image("escape", [base], dict(CONFIG, User="\x1b[31mred\nline"))
 attack("proc-link", [entry("proc", link=canary), entry("sys", link=canary), entry("dev", link=canary)])
 attack("passwd-link", [entry("etc/passwd", link=canary + "/file"), entry("etc/group", link="/dev/zero")])
 for odd in (".wh.", ".wh..", ".wh...", ".wh..wh.", ".wh..wh.x"):

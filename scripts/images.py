@@ -20,8 +20,8 @@ def layout(name):
     return oci.Layout(os.path.join(layouts, name))
 
 
-def small(name, text, **how):
-    return Layer(oci.tar([entry(name, text)]), **how)
+def small(name, text, uid=0, gid=0, **how):
+    return Layer(oci.tar([entry(name, text, uid=uid, gid=gid)]), **how)
 
 
 def oracle():
@@ -114,6 +114,8 @@ def formats():
     out.image("members", [base, two], DEFAULT)
     # Directories that no entry of the layer made.
     out.image("implied", [base, small("implied/by/file", "implied")], DEFAULT)
+    # ... and one that a lower layer has made, with an owner of its own, stays as it is.
+    out.image("implied-below", [base, small("home/alice/by/file", "implied", uid=1000, gid=1000)], DEFAULT)
     out.image("device", [base, Layer(oci.tar([
         entry("dev/"), entry("dev/null", node=("c", 1, 3)), entry("odd-node", node=("c", 1, 8)),
         entry("format", "device")]))], DEFAULT)

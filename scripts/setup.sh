@@ -3,6 +3,7 @@
 #   demo   what mydocker itself calls, and a registry with something to serve
 #   test   demo, and the tools that make odd images, oracles and traces
 #   bench  demo, and the peers that mydocker is measured against
+#   guest  QEMU, and Debian's kernel for virtual machines in /var/cache/mydocker-guest
 #   lint   shellcheck
 # Says what it installs, and nothing when all is there. Packages bring services
 # along (docker-registry does); none of them is started.
@@ -53,6 +54,10 @@ jq               jq
 mmdebstrap       mmdebstrap
 /usr/bin/python3 python3
 "
+needs[guest]='
+qemu-system-x86_64 qemu-system-x86
+mke2fs             e2fsprogs
+'
 needs[lint]='
 shellcheck       shellcheck
 '
@@ -63,15 +68,14 @@ static_busybox() {
 }
 
 missing=()
+kernels=/var/cache/mydocker-guest
+download_kernel=0
 lacks() { # PACKAGE
     [[ " ${missing[*]} " == *" $1 "* ]] || missing+=("$1")
 }
 
-for what in "${@:?usage: setup.sh demo|test|bench|lint...}"; do
-    case $what in
-        demo | test | bench | lint) ;;
-        *) echo "setup.sh: what is '$what'? (demo, test, bench or lint)" >&2; exit 2 ;;
-    esac
+for what in "${@:?usage: setup.sh demo|test|bench|guest|lint...}"; do
+    [[ -v needs[$what] ]] || { echo "setup.sh: what is '$what'? (demo, test, bench, guest or lint)" >&2; exit 2; }
     while read -r command package; do
         [[ -z $command ]] || command -v "$command" >/dev/null || lacks "$package"
     done <<<"${needs[$what]}"
@@ -83,28 +87,47 @@ for what in "${@:?usage: setup.sh demo|test|bench|lint...}"; do
             # The schema of config.json, as the standard's own package has it.
             [[ -e /usr/share/gocode/src/github.com/opencontainers/runtime-spec/schema/config-schema.json ]] ||
                 lacks golang-github-opencontainers-specs-dev ;;
+        guest) [[ -e $kernels/vmlinuz && -e $kernels/overlay.ko ]] || download_kernel=1 ;;
     esac
 done
-((${#missing[@]})) || exit 0
+((${#missing[@]} + download_kernel)) || exit 0
 
 if ((EUID != 0)); then
-    echo "setup.sh: missing here: ${missing[*]}; as root: apt-get install ${missing[*]}" >&2
+    echo "setup.sh: missing here: ${missing[*]}; as root: scripts/setup.sh $*" >&2
     exit 1
 fi
-echo "setup.sh: installing ${missing[*]}" >&2
-
 # invoke-rc.d asks this file whether a package may start its service; 101 is "no".
 policy=/usr/sbin/policy-rc.d
+work=$(mktemp -d)
+own=("$work")
+trap 'rm -rf "${own[@]}"' EXIT
 if [[ ! -e $policy ]]; then
-    trap 'rm -f "$policy"' EXIT
+    own+=("$policy")
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"
 fi
-log=$(mktemp)
-export DEBIAN_FRONTEND=noninteractive
-if ! { apt-get -q update && apt-get -qy install --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
-    tail -n 20 "$log" >&2
-    echo "setup.sh: apt-get could not install ${missing[*]}; the whole log: $log" >&2
+quietly() { # COMMAND...: its output only when it fails
+    "$@" >"$work/log" 2>&1 </dev/null && return
+    tail -n 20 "$work/log" >&2
+    echo "setup.sh: failed: $*" >&2
     exit 1
+}
+export DEBIAN_FRONTEND=noninteractive
+quietly apt-get -q update
+if ((${#missing[@]})); then
+    echo "setup.sh: installing ${missing[*]}" >&2
+    quietly apt-get -qy install --no-install-recommends "${missing[@]}"
 fi
-rm -f "$log"
+if ((download_kernel)); then
+    # Not installed: this machine boots as it did. Its modules are those the guest needs.
+    package=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends:/ {print $2; exit}')
+    echo "setup.sh: downloading ${package:?no kernel in this archive} to $kernels" >&2
+    cd "$work"
+    quietly apt-get -q download -o APT::Sandbox::User=root "$package"
+    quietly dpkg -x ./*.deb kernel
+    mkdir -p "$kernels"
+    for module in overlay loop tun; do
+        find kernel -name "$module.ko" -exec cp {} "$kernels/" \;
+    done
+    cp kernel/boot/vmlinuz-* "$kernels/vmlinuz"
+fi

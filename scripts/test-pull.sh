@@ -52,6 +52,8 @@ done
 gives 'format: several gzip members' 'two members' run test/formats:members cat /format
 gives 'docker v2s2 by skopeo' here run busybox:docker echo here
 gives 'directories that no entry makes' implied run test/formats:implied cat /implied/by/file
+gives '  and one that a lower layer made keeps owner, mode and time' '1000 755 1700000000' \
+    run test/formats:implied-below stat -c '%u %a %Y' /home/alice
 gives 'a layer with device nodes' device run test/formats:device cat /format
 ok 'no device of a layer works' run test/formats:device sh -c '! head -c 1 /odd-node'
 gives 'a repeated layer: the last one counts (up)' $'up\ngone' run test/repeat:up sh -c 'cat /order; echo; test -e /blink || echo gone'

@@ -63,6 +63,8 @@ try_server 'a byte too many' --extra
 try_server 'a byte too few' --short
 try_server 'an answer of 500' --status 500 blobs 1000
 try_server 'an answer of 403' --status 403 manifests 1000
+try_server 'escapes in an answer' --status 500 manifests 1000
+unlike '  are not printed' "$err" $'\x1b'
 try_server 'a redirect to a file' --redirect file:///etc
 try_server 'a redirect to another protocol' --redirect gopher://127.0.0.1:5000
 try_server 'a redirect to itself, for ever' --redirect http://127.0.0.1:5001
@@ -94,5 +96,8 @@ try run -u root test/hostile:passwd-link busybox id -u
 like 'passwd as a link out of the root is not followed' "$rc:$out" '^(125:|0:0$)'
 try run -u alice test/hostile:etc-hosts-fifo busybox id -u
 is 'a pipe as /etc/passwd: no hang' "$rc" 125
+try run test/hostile:escape true
+is 'a user name with escapes' "$rc" 125
+unlike '  which are not printed' "$err" $'\x1b'
 nothing_remains 'after all of these nothing runs, nothing is mounted'
 done_testing

@@ -92,6 +92,19 @@ mydocker rm -f runs
 wait "$engine"
 ok 'rmi -f' mydocker rmi -f busybox
 
+# Runs of an image and rmi of it at the same time: a run pulls it again, and never fails.
+for i in 1 2; do
+    for _ in {1..8}; do run busybox echo here; done >"$room/runs.$i" 2>"$room/runs-err.$i" &
+    engines[i]=$!
+done
+for _ in {1..8}; do mydocker rmi busybox; done >/dev/null 2>&1 &
+wait "${engines[@]}" $!
+is 'runs and rmi at the same time: every run ends well' "$(sort "$room"/runs.? | uniq -c | xargs)" '16 here'
+is '  and tmp is empty' "$(find "$MYDOCKER_HOME/tmp" -mindepth 1 ! -name '*lock*')" ''
+mydocker run --network none --name odd busybox true $'\x1b[31mred\nline'
+unlike 'ps prints no escapes of a command' "$(mydocker ps -a)" $'\x1b'
+is '  and one line for a container' "$(mydocker ps -a | wc -l)" 2
+
 # ---------------------------------------------------------------- help
 
 for command in '' run pull images rmi ps rm; do

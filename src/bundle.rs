@@ -1,8 +1,8 @@
 //! What a container is to be: an OCI runtime bundle, runtime-spec `config.md` and `config-linux.md`.
 //!
-//! The engine turns an image's config and the user's options into a [`Bundle`], writes it as
-//! `config.json` into the container's directory, and the child reads it back: what the file says is
-//! all that the child does, and another runtime can start the same file. Pure: no system call here.
+//! The engine turns an image's config and the user's options into a [`Bundle`]. The child, a copy of the
+//! engine, builds the container from it, and it is written as `config.json` into the container's directory,
+//! where `ps` reads it back and another runtime can start it. Pure: no system call here.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

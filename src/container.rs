@@ -4,15 +4,15 @@
 //! engine                                    child (pid 1 of the container)
 //! ------                                    ------------------------------
 //! find or pull the image
-//! containers/<id>/ with config.json
 //! cgroup with limits
 //! clone(new namespaces) ------------------> moves itself into the cgroup
-//! id maps, a sealed copy of the engine      network and cgroup namespaces
-//! "go" with the copy ---------------------> executes it: mydocker child
+//! id maps                                   network and cgroup namespaces
+//! containers/<id>/ with config.json
+//! "build" --------------------------------> mounts, pivot_root, terminal
+//! a sealed copy of the engine <------------ "terminal" with the pty's master
+//! "program" with the copy ----------------> executes it: mydocker child
 //! slirp4netns, if asked for <-------------- "namespace"
-//!                                           mounts, pivot_root, terminal
-//!                         <---------------- "terminal" with the pty's master
-//! "network" ------------------------------> capabilities, ids
+//! "network" ------------------------------> capabilities, groups, ids
 //!                         <---------------- end of file: execve has happened
 //! relays the terminal and signals           the command
 //! wait4 <---------------------------------- exits
@@ -30,14 +30,14 @@ use crate::cgroup::Cgroups;
 use crate::error::{say, Context, Error, Result};
 use crate::facts::{self, Facts};
 use crate::idmap::{self, IdMap};
-use crate::init::{self, say};
+use crate::init::{self, say, Plan};
 use crate::json::Json;
 use crate::network;
 use crate::options::{PullPolicy, RunOptions};
 use crate::pull;
 use crate::reference::Reference;
 use crate::state::Container;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::sys::{self, Fd, Pid, STDIN, STDOUT};
 use crate::terminal::{self, Event, RawMode, Relay};
 use crate::user;
@@ -61,34 +61,21 @@ pub fn run(options: &RunOptions) -> Result<i32> {
     let of_image = image.config.get("config").get("User").str().unwrap_or_default();
     let found = user::find(options.user.as_deref().unwrap_or(of_image), &image.passwd, &image.group, &map)?;
 
+    let id = store::random_hex()?;
+    let name = options.name.clone().unwrap_or_else(|| id.clone());
+    let bundle = describe(options, &image, found, &map, &id, &name, terminal)?;
+
     // From here on a signal waits until the engine can do something sensible with it.
     sys::why("signals wait from here on, and are passed to the command");
     sys::block_signals().context("rt_sigprocmask")?;
-
-    let container = Container::create(&store)?;
-    let name = options.name.clone().unwrap_or_else(|| container.id.clone());
-    let ended = (|| {
-        if options.name.is_some() {
-            container.claim_name(&store, &name)?;
-        }
-        let bundle = describe(options, &image, found, &map, &container.id, &name, terminal)?;
-        write_bundle(&container, &image, &bundle)?;
-        Ok(supervise(start(&container, &bundle, &map, options)?))
-    })();
-    match ended {
-        Ok(code) => {
-            container.stopped(code)?;
-            if options.remove {
-                container.remove(&store, &name, &map)?;
-            }
-            Ok(code)
-        }
-        Err(error) => {
-            // The command has never run: nothing stays. The first error is the one to tell.
-            let _told_already = container.remove(&store, &name, &map);
-            Err(error)
-        }
+    let run = Run { store: &store, map: &map, options, image: &image, bundle: &bundle, id: &id };
+    let (container, running) = run.start()?;
+    let code = supervise(running);
+    container.stopped(code)?;
+    if options.remove {
+        container.remove(&store, &name, &map)?;
     }
+    Ok(code)
 }
 
 /// With a terminal on both sides the container gets one; `-t` insists on it.
@@ -237,11 +224,23 @@ fn write_bundle(container: &Container, image: &Facts, bundle: &Bundle) -> Result
 
 // ---- start ----
 
-/// A container whose command runs. Whatever goes wrong, dropping it ends and removes all of it.
+/// All that a container is started from.
+struct Run<'a> {
+    store: &'a Store,
+    map: &'a IdMap,
+    options: &'a RunOptions,
+    image: &'a Facts,
+    bundle: &'a Bundle,
+    id: &'a str,
+}
+
+/// A container under way. Whatever goes wrong, dropping it ends and removes its process, cgroups and network.
 struct Running {
     pid: Pid,
     /// The exit status has been taken: the pid is nobody's any more.
     ended: bool,
+    /// The engine's end of the conversation.
+    control: Fd,
     /// Removed when this is dropped, after the process has ended.
     _cgroups: Cgroups,
     network: Option<network::Helper>,
@@ -258,44 +257,70 @@ impl Drop for Running {
     }
 }
 
-fn start(container: &Container, bundle: &Bundle, map: &IdMap, options: &RunOptions) -> Result<Running> {
-    let mut cgroups = Cgroups::create(&container.id, &bundle.limits)?;
-    sys::why("engine and child talk over this");
-    let (control, theirs) = sys::socketpair().context("socketpair")?;
-    let namespaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC;
-    sys::why("pid 1 of the container: a copy of the engine in namespaces of its own");
-    let Some(pid) = sys::clone(namespaces).map_err(idmap::clone_failed)? else {
-        init::start(control, &theirs, &container.dir, &cgroups, bundle.network)
-    };
-    drop(theirs);
-    cgroups.close_entrances();
-    let mut running = Running { pid, ended: false, _cgroups: cgroups, network: None, terminal: None };
-    map.write(pid)?;
-    container.running(pid)?;
-    // While the child makes its network namespace, the most expensive of all.
-    let program = init::sealed_copy()?;
-    sys::why("the ids are set, and here is what to execute");
-    sys::send_message(&control, say::GO, Some(&program)).or_else(child_is_gone)?;
-    drop(program);
-    if bundle.network == Network::Slirp {
-        connect(&control, &mut running, options.network.is_some())?;
+impl Run<'_> {
+    /// From nothing to a command that runs. On an error the command has never run, and nothing stays.
+    fn start(&self) -> Result<(Container, Running)> {
+        let mut running = self.clone_child()?;
+        self.map.write(running.pid)?;
+        // The rest is made while the child makes its network namespace, which takes longest of all.
+        let container = Container::create(self.store, self.id)?;
+        match self.bring_up(&container, &mut running) {
+            Ok(()) => Ok((container, running)),
+            Err(error) => {
+                drop(running); // first: the child may have mounted what is now to be removed
+                let _told_already = container.remove(self.store, &self.bundle.name, self.map);
+                Err(error)
+            }
+        }
     }
-    wait_for_command(&control, &mut running)?;
-    Ok(running)
+
+    /// The child gets a copy of everything here; init.rs goes on with it.
+    fn clone_child(&self) -> Result<Running> {
+        let mut cgroups = Cgroups::create(self.id, &self.bundle.limits)?;
+        sys::why("engine and child talk over this");
+        let (control, theirs) = sys::socketpair().context("socketpair")?;
+        let namespaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC;
+        sys::why("pid 1 of the container: a copy of the engine in namespaces of its own");
+        let Some(pid) = sys::clone(namespaces).map_err(idmap::clone_failed)? else {
+            let plan = Plan { store: &self.store.root, id: self.id, bundle: self.bundle, cgroups: &cgroups };
+            init::start(control, &theirs, &plan)
+        };
+        cgroups.close_entrances();
+        Ok(Running { pid, ended: false, control, _cgroups: cgroups, network: None, terminal: None })
+    }
+
+    fn bring_up(&self, container: &Container, running: &mut Running) -> Result<()> {
+        if self.bundle.name != self.id {
+            container.claim_name(self.store, &self.bundle.name)?;
+        }
+        write_bundle(container, self.image, self.bundle)?;
+        container.running(running.pid)?;
+        sys::why("ids and directory are there: the child can build");
+        sys::send_message(&running.control, say::BUILD, None).or_else(child_is_gone)?;
+        // Copied while it does.
+        let program = init::sealed_copy()?;
+        sys::why("here is what to execute");
+        sys::send_message(&running.control, say::PROGRAM, Some(&program)).or_else(child_is_gone)?;
+        drop(program);
+        if self.bundle.network == Network::Slirp {
+            connect(running, self.options.network.is_some())?;
+        }
+        wait_for_command(running)
+    }
 }
 
 /// Connects the network namespace to the outside, once the child has one.
-fn connect(control: &Fd, running: &mut Running, asked_for: bool) -> Result<()> {
+fn connect(running: &mut Running, asked_for: bool) -> Result<()> {
     let mut message = vec![0; say::LONGEST];
     sys::why("wait until the child has a network namespace");
-    let (length, _) = sys::receive_message(control, &mut message, 0).context("recvmsg from the child")?;
+    let (length, _) = sys::receive_message(&running.control, &mut message, 0).context("recvmsg from the child")?;
     if &message[..length] != say::NAMESPACE {
         return Err(failed(&message[..length]));
     }
     running.network = network::start(running.pid, asked_for)?;
     wait_for_network(running, asked_for)?;
     sys::why("the network is up");
-    sys::send_message(control, say::NETWORK, None).or_else(child_is_gone)
+    sys::send_message(&running.control, say::NETWORK, None).or_else(child_is_gone)
 }
 
 /// What the child reported: the exit code as one byte, then the text.
@@ -328,11 +353,11 @@ fn child_is_gone(error: std::io::Error) -> Result<()> {
 }
 
 /// Listens until `execve` has closed the child's end: then the command runs. An error instead is returned.
-fn wait_for_command(control: &Fd, running: &mut Running) -> Result<()> {
+fn wait_for_command(running: &mut Running) -> Result<()> {
     let mut message = vec![0; say::LONGEST];
     loop {
         sys::why("until execve closes the other end");
-        let (length, fd) = sys::receive_message(control, &mut message, 0).context("recvmsg from the child")?;
+        let (length, fd) = sys::receive_message(&running.control, &mut message, 0).context("recvmsg from the child")?;
         match (&message[..length], fd) {
             ([], _) => return Ok(()),
             (say::TERMINAL, Some(master)) => running.terminal = Some(master),

@@ -2,22 +2,22 @@
 //!
 //! The process that the engine cloned is pid 1 of the container, and becomes its command in two steps.
 //! [`start`] runs in the copy of the engine that clone(2) made: it moves into its cgroup, makes the
-//! namespaces that are left to make, waits for its ids, and executes the engine anew from a sealed copy
-//! in memory. [`main`] is that new program, `mydocker child`: it builds the root, gives up power, and
-//! becomes the command.
+//! namespaces that are left to make, and builds the container's world, as root of its user namespace. Then it
+//! executes the engine anew from a sealed copy in memory. [`main`] is that new program, `mydocker child`: it
+//! gives up what it may, and becomes the command.
 //!
 //! Why the copy: a container can reach the binary that runs in it through /proc/PID/exe, and a root in
-//! there whose id is the owner's could write to it (CVE-2019-5736). A sealed memfd nobody can write.
+//! there whose id is the owner's could write to it (CVE-2019-5736). A sealed memfd nobody can write. The engine
+//! makes it while the world is built, and nobody but us is in the container before it is executed.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use crate::bundle::{Bundle, Network};
+use crate::bundle::{Bundle, Network, User};
 use crate::cgroup::Cgroups;
 use crate::confine;
 use crate::error::{Context, Error, Result, NOT_EXECUTABLE, NOT_FOUND};
-use crate::json;
 use crate::rootfs;
 use crate::sys::{self, Fd};
 use crate::terminal;
@@ -27,52 +27,97 @@ const CONTROL: i32 = 3;
 
 /// What the engine and its child say to each other, one message each.
 pub mod say {
-    /// Engine: the ids are set; with it comes the program to execute.
-    pub const GO: &[u8] = b"go";
-    /// Child: there is a network namespace, slirp4netns can have it.
-    pub const NAMESPACE: &[u8] = b"namespace";
+    /// Engine: the id maps are written, the container's directory is there.
+    pub const BUILD: &[u8] = b"build";
+    /// Engine: here is the program to execute (with the descriptor).
+    pub const PROGRAM: &[u8] = b"program";
     /// Engine: the network is up.
     pub const NETWORK: &[u8] = b"network";
+    /// Child: there is a network namespace, slirp4netns can have it.
+    pub const NAMESPACE: &[u8] = b"namespace";
     /// Child: here is the terminal's master (with the descriptor).
     pub const TERMINAL: &[u8] = b"terminal";
     /// Child, as the first byte: the exit code; the rest is the error's text.
     pub const LONGEST: usize = 4096;
 }
 
-/// The first step: the cloned process, still a copy of the engine. It returns only by exiting.
-pub fn start(engines: Fd, control: &Fd, bundle: &Path, cgroups: &Cgroups, network: Network) -> ! {
+/// What the child needs from the engine's memory.
+pub struct Plan<'a> {
+    pub store: &'a Path,
+    pub id: &'a str,
+    pub bundle: &'a Bundle,
+    pub cgroups: &'a Cgroups,
+}
+
+// ---- the first step: the world ----
+
+/// The cloned process, still a copy of the engine. It returns only by exiting.
+pub fn start(engines: Fd, control: &Fd, plan: &Plan) -> ! {
     sys::set_who("child");
     sys::why("the engine's end of the socket: only the engine may hold it open");
     drop(engines);
-    let error = prepare(control, bundle, cgroups, network).err();
+    let error = build_world(control, plan).and_then(|()| execute_copy(control, plan.bundle)).err();
     report(control, error.unwrap_or_else(|| Error::new("mydocker child did not start")))
 }
 
-fn prepare(control: &Fd, bundle: &Path, cgroups: &Cgroups, network: Network) -> Result<()> {
+/// Everything around the command.
+fn build_world(control: &Fd, plan: &Plan) -> Result<()> {
     sys::why("when the engine dies, so does its child");
     sys::set_parent_death_signal(libc::SIGKILL).context("prctl(PR_SET_PDEATHSIG)")?;
-    cgroups.enter()?;
+    plan.cgroups.enter()?;
+    // Whatever has that number is the engine's and of no more use here; from now on nothing else gets it.
+    sys::why("the control socket has a number that mydocker child will know");
+    sys::dup2(control.raw(), CONTROL).context("dup2")?;
+    make_namespaces(control, plan.bundle.network)?;
+    sys::why("wait until the id maps are written: until then this is nobody's root");
+    hear(control)?;
+    rootfs::build(plan.bundle, plan.store, plan.id)?;
+    if plan.bundle.network != Network::Host {
+        sys::why("127.0.0.1 of the container's own");
+        sys::interface_up("lo").context("bring lo up")?;
+    }
+    sys::why("the name of this UTS namespace");
+    sys::sethostname(&plan.bundle.hostname).context("sethostname")?;
+    sys::why("a session of its own: no controlling terminal of the caller's (CVE-2017-5226)");
+    sys::setsid().context("setsid")?;
+    if plan.bundle.terminal {
+        let (master, slave) = terminal::make(plan.bundle.user.uid)?;
+        sys::why("the engine gets the other end");
+        sys::send_message(control, say::TERMINAL, Some(&master)).context("sendmsg")?;
+        terminal::control(&slave)?;
+    }
+    rootfs::seal(plan.bundle)
+}
+
+/// A cgroup namespace takes the cgroup that the process is in for its root: only now. The network namespace takes
+/// longest of all to make: here it does while the engine writes the id maps.
+fn make_namespaces(control: &Fd, network: Network) -> Result<()> {
     let namespaces = libc::CLONE_NEWCGROUP | if network == Network::Host { 0 } else { libc::CLONE_NEWNET };
-    // A cgroup namespace takes the cgroup that the process is in for its root: only now. The network
-    // namespace takes longest of all to make: here it does while the engine writes maps and the copy.
     sys::why("its cgroup reads as / from here on; a network of its own");
     sys::unshare(namespaces).context("unshare")?;
     if network == Network::Slirp {
         sys::why("slirp4netns can have it now");
         sys::send_message(control, say::NAMESPACE, None).context("sendmsg")?;
     }
-    let mut word = [0; 16];
-    sys::why("wait until the engine has written the id maps: execve before would lose every capability");
-    let (_, program) = sys::receive_message(control, &mut word, 0).context("recvmsg")?;
-    let Some(program) = program else {
-        sys::exit(1) // The engine has failed, and says so itself.
-    };
-    sys::why("the control socket has a number that the new program knows");
-    sys::dup2(control.raw(), CONTROL).context("dup2")?;
-    let mut argv = vec![c"mydocker".into(), c"child".into(), sys::cstr(bundle).context("the bundle's path")?];
-    if sys::verbose() {
-        argv.push(c"-v".into());
+    Ok(())
+}
+
+/// Waits for the engine's next word, and a descriptor if one comes along. An engine that has failed says so
+/// itself; then the child just ends.
+fn hear(control: &Fd) -> Result<Option<Fd>> {
+    match sys::receive_message(control, &mut [0; 16], 0).context("recvmsg")? {
+        (0, _) => sys::exit(1),
+        (_, fd) => Ok(fd),
     }
+}
+
+/// Becomes `mydocker child`, from the copy that the engine has made meanwhile. What that needs to know goes along
+/// as arguments; the environment of the image does not, for the C library obeys some of it.
+fn execute_copy(control: &Fd, bundle: &Bundle) -> Result<()> {
+    sys::why("wait for the program to execute");
+    let program = hear(control)?.ok_or_else(|| Error::new("the engine sent no program"))?;
+    let words = [OsString::from("mydocker"), "child".into()].into_iter().chain(Order::of(bundle).to_words());
+    let argv = words.map(sys::cstr).collect::<std::io::Result<Vec<CString>>>().context("the command")?;
     sys::why("/proc/PID/exe in the container is a copy that nobody can write (CVE-2019-5736)");
     Err(sys::execveat(&program, &argv, &[])).context("execveat of the sealed copy")
 }
@@ -100,75 +145,102 @@ fn report(control: &Fd, error: Error) -> ! {
     sys::exit(error.code)
 }
 
-/// The second step: `mydocker child BUNDLE [-v]`, pid 1 of the container. It returns only by exiting.
-pub fn main(arguments: &[OsString]) -> ! {
+// ---- the second step: the command ----
+
+/// What `mydocker child` is told on its command line, word by word:
+/// `UID GID GROUP,GROUP,...|none NETWORK|no -v|no CWD N VARIABLE... COMMAND ARGUMENT...` with N variables.
+#[derive(Debug, PartialEq)]
+struct Order {
+    user: User,
+    may_set_groups: bool,
+    wait_for_network: bool,
+    verbose: bool,
+    cwd: OsString,
+    env: Vec<OsString>,
+    args: Vec<OsString>,
+}
+
+impl Order {
+    fn of(bundle: &Bundle) -> Order {
+        // A map of one id was written by a user alone, and the kernel forbids setgroups(2) in it.
+        let single = bundle.gids.iter().map(|range| u64::from(range.count)).sum::<u64>() == 1;
+        Order {
+            user: bundle.user.clone(),
+            may_set_groups: !single,
+            wait_for_network: bundle.network == Network::Slirp,
+            verbose: sys::verbose(),
+            cwd: bundle.cwd.clone(),
+            env: bundle.env.clone(),
+            args: bundle.args.clone(),
+        }
+    }
+
+    fn to_words(&self) -> Vec<OsString> {
+        let groups: Vec<String> = self.user.groups.iter().map(u32::to_string).collect();
+        let groups = if self.may_set_groups { groups.join(",") } else { "none".to_string() };
+        let word = |yes: bool, word: &str| if yes { word.to_string() } else { "no".to_string() };
+        let own = [self.user.uid.to_string(), self.user.gid.to_string(), groups]
+            .into_iter()
+            .chain([word(self.wait_for_network, "network"), word(self.verbose, "-v")])
+            .map(OsString::from);
+        let rest = [self.cwd.clone(), self.env.len().to_string().into()];
+        own.chain(rest).chain(self.env.iter().cloned()).chain(self.args.iter().cloned()).collect()
+    }
+
+    fn from_words(words: &[OsString]) -> Option<Order> {
+        let [uid, gid, groups, network, verbose, cwd, count, rest @ ..] = words else { return None };
+        let may_set_groups = groups != "none";
+        let number = |word: &str| word.parse::<u32>().ok();
+        let groups: Option<Vec<u32>> = match groups.to_str()? {
+            "none" | "" => Some(Vec::new()),
+            list => list.split(',').map(number).collect(),
+        };
+        let (env, args) = rest.split_at_checked(count.to_str()?.parse().ok()?)?;
+        Some(Order {
+            user: User { uid: number(uid.to_str()?)?, gid: number(gid.to_str()?)?, groups: groups? },
+            may_set_groups,
+            wait_for_network: network == "network",
+            verbose: verbose == "-v",
+            cwd: cwd.clone(),
+            env: env.to_vec(),
+            args: args.to_vec(),
+        })
+    }
+}
+
+/// `mydocker child`, pid 1 of the container. It returns only by exiting.
+pub fn main(words: &[OsString]) -> ! {
     sys::set_who("child");
-    sys::set_verbose(arguments.get(1).is_some_and(|a| a == "-v"));
     let control = sys::inherited(CONTROL);
-    let error = match arguments.first() {
-        Some(bundle) => become_command(&control, Path::new(bundle)).err(),
+    let error = match Order::from_words(words) {
+        Some(order) => become_command(&control, &order).err(),
         None => None,
     };
     report(&control, error.unwrap_or_else(|| Error::new("mydocker child is started by mydocker run alone")))
 }
 
 /// Everything between here and the command, in order.
-fn become_command(control: &Fd, bundle_dir: &Path) -> Result<()> {
+fn become_command(control: &Fd, order: &Order) -> Result<()> {
+    sys::set_verbose(order.verbose);
     // Whatever the caller had open ends here: a directory of the host would be a way back
     // (CVE-2024-21626). The control socket closes when the command starts, and so tells the engine.
     sys::why("nothing that the caller had open but standard input, output and error");
     sys::close_range(CONTROL + 1).context("close_range")?;
     sys::why("and the control socket only until the command starts: its closing tells the engine so");
     sys::close_on_exec(control).context("fcntl(F_SETFD)")?;
-
-    let bundle = read_bundle(bundle_dir)?;
-    let (store, id) = store_and_id(bundle_dir)?;
-    rootfs::build(&bundle, store, &id)?;
-    if bundle.network != Network::Host {
-        sys::why("127.0.0.1 of the container's own");
-        sys::interface_up("lo").context("bring lo up")?;
-    }
-    sys::why("the name of this UTS namespace");
-    sys::sethostname(&bundle.hostname).context("sethostname")?;
-
-    sys::why("a session of its own: no controlling terminal of the caller's (CVE-2017-5226)");
-    sys::setsid().context("setsid")?;
-    if bundle.terminal {
-        let (master, slave) = terminal::make(bundle.user.uid)?;
-        sys::why("the engine gets the other end");
-        sys::send_message(control, say::TERMINAL, Some(&master)).context("sendmsg")?;
-        terminal::control(&slave)?;
-    }
-    rootfs::seal(&bundle)?;
-    enter_directory(&bundle.cwd)?;
-
+    enter_directory(&order.cwd)?;
     confine::own_keyring()?;
     confine::bound_capabilities()?;
-    let single = bundle.gids.iter().map(|range| u64::from(range.count)).sum::<u64>() == 1;
-    if confine::become_user(&bundle.user, !single)? {
+    if confine::become_user(&order.user, order.may_set_groups)? {
         stay_bound(control)?;
     }
-    wait_for_network(control, bundle.network)?;
+    if order.wait_for_network {
+        sys::why("wait until the network is up");
+        hear(control)?;
+    }
     sys::why("the engine had blocked them");
     sys::unblock_signals().context("rt_sigprocmask")?;
-    execute(&bundle)
-}
-
-fn read_bundle(dir: &Path) -> Result<Bundle> {
-    let file = dir.join("config.json");
-    sys::why("what this container is to be");
-    let text = sys::read_file(&file, 16 << 20).context(format_args!("read {}", file.display()))?;
-    let config = json::parse(&text).map_err(|wrong| Error::new(format!("{}: {wrong}", file.display())))?;
-    Bundle::from_json(&config).ok_or_else(|| Error::new(format!("{}: not a bundle of mydocker's", file.display())))
-}
-
-/// `STORE/containers/ID` -> `STORE` and `ID`.
-fn store_and_id(bundle: &Path) -> Result<(&Path, String)> {
-    let store = bundle.parent().and_then(Path::parent);
-    match (store, bundle.file_name()) {
-        (Some(store), Some(id)) => Ok((store, id.to_string_lossy().into_owned())),
-        _ => Err(Error::new(format!("{} is no container's directory", bundle.display()))),
-    }
+    execute(order)
 }
 
 /// The working directory, made where the image has none, as docker does. It must lie inside the root: a
@@ -192,17 +264,6 @@ fn enter_directory(cwd: &OsStr) -> Result<()> {
     Err(Error::new(format!("the working directory {} lies outside the container", path.display())))
 }
 
-fn wait_for_network(control: &Fd, network: Network) -> Result<()> {
-    if network == Network::Slirp {
-        sys::why("wait until the network is up");
-        let (length, _) = sys::receive_message(control, &mut [0; 16], 0).context("recvmsg")?;
-        if length == 0 {
-            sys::exit(1); // The engine has failed, and says so itself.
-        }
-    }
-    Ok(())
-}
-
 /// The container must not outlive its engine. A change of uid has cleared the parent-death signal, prctl(2):
 /// it is set again, and then a look whether the engine is still there, for it may have died in between.
 fn stay_bound(control: &Fd) -> Result<()> {
@@ -217,12 +278,12 @@ fn stay_bound(control: &Fd) -> Result<()> {
 }
 
 /// Looks the command up in the container's own PATH, as execvp(3) does, and becomes it.
-fn execute(bundle: &Bundle) -> Result<()> {
+fn execute(order: &Order) -> Result<()> {
     let strings = |list: &[OsString]| list.iter().map(sys::cstr).collect::<std::io::Result<Vec<CString>>>();
-    let argv = strings(&bundle.args).context("the command's arguments")?;
-    let env = strings(&bundle.env).context("the command's environment")?;
-    let name = bundle.args.first().cloned().unwrap_or_default();
-    let candidates = candidates(&name, &bundle.env);
+    let argv = strings(&order.args).context("the command's arguments")?;
+    let env = strings(&order.env).context("the command's environment")?;
+    let name = order.args.first().cloned().unwrap_or_default();
+    let candidates = candidates(&name, &order.env);
     let mut denied = None;
     for path in &candidates {
         sys::why("the user's command");
@@ -279,8 +340,20 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_names_its_store() {
-        let (store, id) = store_and_id(Path::new("/s/containers/abc")).unwrap();
-        assert_eq!((store, id.as_str()), (Path::new("/s"), "abc"));
+    fn an_order_survives_the_command_line() {
+        let order = |groups: &[u32], may_set_groups| Order {
+            user: User { uid: 5, gid: 6, groups: groups.to_vec() },
+            may_set_groups,
+            wait_for_network: true,
+            verbose: false,
+            cwd: "/x y".into(),
+            env: vec!["A=1".into(), OsString::from_vec(vec![b'B', b'=', 0xff])],
+            args: vec!["sh".into(), "".into(), "-v".into()],
+        };
+        for order in [order(&[6, 7], true), order(&[], true), order(&[], false)] {
+            assert_eq!(Order::from_words(&order.to_words()), Some(order));
+        }
+        assert_eq!(Order::from_words(&["0".into(), "0".into()]), None);
+        assert_eq!(Order::from_words(&order(&[], true).to_words()[..8]), None);
     }
 }

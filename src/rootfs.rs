@@ -261,16 +261,30 @@ pub fn make_dirs(path: &Path) -> Result<()> {
 /// Hides what tells of the host: a file below /dev/null, a directory below an empty one. A path that this
 /// kernel does not have needs no mask.
 fn mask() -> Result<()> {
-    let files = MASKED_FILES.iter().map(|path| (path, "/dev/null", "", MS_BIND));
-    let directories = MASKED_DIRECTORIES.iter().map(|path| (path, "tmpfs", "tmpfs", MS_RDONLY));
-    for (path, source, kind, flags) in files.chain(directories) {
-        sys::why("masked: it tells of the host");
-        match sys::mount(source, below(Path::new(path)), kind, flags, "") {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            masked => masked.context(format_args!("mask {path}"))?,
+    for path in MASKED_FILES {
+        mask_with("/dev/null", path, "", MS_BIND)?;
+    }
+    // One empty directory serves for all: making a file system takes longer than binding it once more.
+    let mut empty: Option<&Path> = None;
+    for path in MASKED_DIRECTORIES {
+        let masked = match empty {
+            Some(empty) => mask_with(empty, path, "", MS_BIND)?,
+            None => mask_with("tmpfs", path, "tmpfs", MS_RDONLY)?,
+        };
+        if masked {
+            empty = empty.or(Some(below(Path::new(path))));
         }
     }
     Ok(())
+}
+
+/// `false`: there is nothing to mask.
+fn mask_with(source: impl AsRef<Path>, path: &str, kind: &str, flags: c_ulong) -> Result<bool> {
+    sys::why("masked: it tells of the host");
+    match sys::mount(source, below(Path::new(path)), kind, flags, "") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        masked => masked.map(|()| true).context(format_args!("mask {path}")),
+    }
 }
 
 /// Leaves these to be read alone. A bind mount of a path on itself is a mount of its own, whose flags

@@ -23,10 +23,9 @@ pub struct Container {
 }
 
 impl Container {
-    /// Makes `containers/<id>` with an id that nobody has, and locks it.
-    pub fn create(store: &Store) -> Result<Container> {
-        let id = store::random_hex()?;
-        let dir = store.containers().join(&id);
+    /// Makes `containers/<id>`, which must not be there, and locks it.
+    pub fn create(store: &Store, id: &str) -> Result<Container> {
+        let dir = store.containers().join(id);
         sys::why("the container's directory, an OCI bundle");
         sys::mkdir(&dir, 0o700).context(format_args!("mkdir {}", dir.display()))?;
         let file = dir.join("state");
@@ -35,7 +34,7 @@ impl Container {
         let state = sys::open(&file, flags, 0o600).context(format_args!("open {}", file.display()))?;
         sys::why("held while the engine lives: locked means running");
         sys::flock(&state, libc::LOCK_EX | libc::LOCK_NB).context(format_args!("flock {}", file.display()))?;
-        Ok(Container { id, dir, state })
+        Ok(Container { id: id.to_string(), dir, state })
     }
 
     /// Claims a name: a symbolic link, which only one can make.

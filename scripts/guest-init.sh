@@ -1,0 +1,118 @@
+#!/bin/busybox sh
+# guest-init.sh: /init of the virtual machine that test-guest.sh boots: Linux 6.1, with
+# every cgroup controller in version 2. Prints a line for each check.
+# shellcheck shell=dash
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root MYDOCKER_MIRROR=http://127.0.0.1:5000
+if [ -e /disk.ext4 ]; then
+    # First as the initramfs: a rootfs cannot be left by pivot_root(2), a disk can.
+    mount -t devtmpfs dev /dev
+    insmod /modules/loop.ko
+    mount -t ext4 -o loop /disk.ext4 /mnt
+    mount -o move /dev /mnt/dev
+    exec switch_root /mnt /init
+fi
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir -p /dev/pts /dev/shm /run
+mount -t devpts devpts /dev/pts
+exec </dev/console >/dev/console 2>&1
+for module in overlay tun; do insmod /modules/$module.ko || echo "GUEST # insmod $module failed"; done
+chmod 666 /dev/net/tun
+ip link set lo up
+hostname guest
+httpd -p 127.0.0.1:5000 -h /registry
+
+# check DESCRIPTION WANTED COMMAND...: WANTED is "EXIT-CODE STDOUT-IN-ONE-LINE".
+check() {
+    description=$1 wanted=$2
+    shift 2
+    got=$(timeout 60 "$@" 2>/tmp/err)
+    got="$? $(echo "$got" | xargs)"
+    got=${got% }
+    if [ "$got" = "$wanted" ]; then
+        echo "GUEST ok $description"
+    else
+        echo "GUEST not ok $description"
+        echo "GUEST # wanted: $wanted"
+        echo "GUEST # got: $got"
+        sed 's/^/GUEST # /' /tmp/err
+    fi
+}
+# complains DESCRIPTION REGEX COMMAND...: exit 125, one line that matches.
+complains() {
+    description=$1 regex=$2
+    shift 2
+    timeout 60 "$@" >/dev/null 2>/tmp/complaint
+    check "$description" '0 125 1' sh -c "echo $? \$(grep -cE '$regex' /tmp/complaint)"
+}
+# Commands, not functions: timeout(1) runs them.
+command() { printf '#!/bin/sh\n%s\n' "$2" >"/bin/$1" && chmod 755 "/bin/$1"; }
+command run 'exec mydocker run --rm --network none "$@"'
+command value 'cat "/sys/fs/cgroup/mydocker/$(mydocker ps | awk "NR == 2 {print \$1}")/$1"'
+command tester 'exec su tester -c "$*"'
+
+# ---------------------------------------------------------------- Linux 6.1
+
+check 'pull' '0' mydocker pull busybox
+check 'run' '0 here' run busybox echo here
+check 'layers: whiteouts, opaque directories' '0 last' run test/layers ls /opaque
+check 'a lower directory can be removed' '0 new' run test/layers sh -c 'rm -r /odd && mkdir /odd && touch /odd/new && ls /odd'
+check 'capabilities' '0 00000000a80425fb' run busybox sh -c 'grep CapEff /proc/self/status | cut -f2'
+check 'no mount may be undone' '1' run busybox sh -c 'umount -l /proc/sys || umount -l /proc || exit 1'
+check 'slirp4netns' '0 10.0.2.100/24' mydocker run --rm busybox sh -c 'ip -4 addr show tap0 | awk "/inet/ {print \$2}"'
+check 'exit code' '7' run busybox sh -c 'exit 7'
+
+# ---------------------------------------------------------------- cgroup version 2, root
+
+run --memory 32m --cpus 0.5 --pids-limit 20 --cpuset-cpus 0 busybox sleep 1000 &
+until pgrep -x sleep >/dev/null; do usleep 100000; done
+check 'memory.max' "0 $((32 << 20))" value memory.max
+check 'memory.swap.max: as much again' "0 $((32 << 20))" value memory.swap.max
+check 'cpu.max' '0 50000 100000' value cpu.max
+check 'pids.max' '0 20' value pids.max
+check 'cpuset.cpus' '0 0' value cpuset.cpus
+check 'one process in it' '0 1' value pids.current
+mydocker rm -f "$(mydocker ps | awk 'NR == 2 {print $1}')"
+wait %2 2>/dev/null
+check 'its cgroup is gone' '0 0' sh -c 'find /sys/fs/cgroup/mydocker -mindepth 1 -type d | wc -l'
+check '64 MB do not fit into 32' '137' run --memory 32m --memory-swap 32m busybox dd if=/dev/zero of=/dev/null bs=64M count=1
+check '64 MB fit into 128' '0' run --memory 128m busybox dd if=/dev/zero of=/dev/null bs=64M count=1
+check 'its cgroup reads as /' '0 0::/' run busybox cat /proc/self/cgroup
+check 'cgroups cannot be written inside' '1' run busybox sh -c 'mkdir /sys/fs/cgroup/x || exit 1'
+check 'the default limit of processes' '0 2048' sh -c 'mydocker run --rm --network none busybox sleep 5 & sleep 2
+    cat /sys/fs/cgroup/mydocker/*/pids.max; wait'
+
+# ---------------------------------------------------------------- a user
+
+chown tester:tester /home/tester
+mkdir /tmpfs
+mount -t tmpfs -o mode=1777 none /tmpfs
+complains "a user's store on this kernel's tmpfs is refused, with the reason" 'xattr' \
+    tester MYDOCKER_HOME=/tmpfs/store mydocker run --rm --network none busybox true
+check 'a user pulls and runs' '0 0 here' tester 'mydocker run --rm --network none busybox sh -c "echo \$(id -u) here" 2>/dev/null'
+check 'with all his ids' '0 0 1000 1 1 100000 65536' tester 'mydocker run --rm --network none busybox cat /proc/self/uid_map'
+check 'layers' '0 last' tester 'mydocker run --rm --network none test/layers ls /opaque 2>/dev/null'
+complains 'a limit without a delegated cgroup names the way out' 'systemd-run --user --scope -p Delegate=yes' \
+    tester 'mydocker run --rm --network none --memory 32m busybox true'
+# What systemd does for Delegate=yes: a cgroup of his own, with the controllers.
+controllers='+memory +pids +cpu +cpuset'
+slice=/sys/fs/cgroup/user.slice
+mkdir -p $slice
+echo "$controllers" >/sys/fs/cgroup/cgroup.subtree_control
+echo "$controllers" >$slice/cgroup.subtree_control
+# Each command in a new scope, as with systemd-run.
+command delegated "scope=\$(mktemp -d $slice/scope.XXXXXX) && chmod 755 \$scope
+    chown tester \$scope \$scope/cgroup.procs \$scope/cgroup.subtree_control \$scope/cgroup.threads
+    echo \$\$ >\$scope/cgroup.procs; exec su tester -c \"\$*\""
+check 'in a delegated cgroup a limit holds' '137' delegated \
+    'mydocker run --rm --network none --memory 32m --memory-swap 32m busybox dd if=/dev/zero of=/dev/null bs=64M count=1'
+check '  and 64 MB fit into 128' '0' delegated \
+    'mydocker run --rm --network none --memory 128m busybox dd if=/dev/zero of=/dev/null bs=64M count=1'
+command delegated-pids 'delegated "mydocker run --rm --network none --pids-limit 10 busybox sleep 4" &
+    sleep 3; cat $(find /sys/fs/cgroup/user.slice -name pids.max | xargs grep -lx 10); wait'
+check '  pids' '0 10' delegated-pids
+check '  no container is left in it' '0 0' sh -c "find $slice -type d -name '[0-9a-f]*' | wc -l"
+echo 'GUEST done'
+sync
+poweroff -f
