@@ -220,6 +220,12 @@ eventually() { # TENTHS COMMAND...
     "${@:2}" >/dev/null 2>&1
 }
 
+# part NUMERATOR DENOMINATOR MICROSECONDS: that part of a time, for sleep(1).
+part() {
+    local microseconds=$(($3 * $1 / $2))
+    printf '%d.%06d' $((microseconds / 1000000)) $((microseconds % 1000000))
+}
+
 # shellcheck source=scripts/lib-bed.sh
 . "$scripts/lib-bed.sh"
 

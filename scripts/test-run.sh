@@ -149,7 +149,7 @@ length=$((($(date +%s%N) - start) / 1000)) # microseconds
 for ((i = 1; i <= 12; i++)); do
     mydocker run --network none busybox sleep 0.02 &
     engine=$!
-    sleep "$(printf '0.%06d' $((length * i / 13 % 1000000)))"
+    sleep "$(part $i 13 $length)"
     kill -KILL "$engine" 2>/dev/null
     wait "$engine" 2>/dev/null
 done

@@ -112,7 +112,7 @@ const STANDARD_MOUNTS: &[(&str, &str, &str, &str)] = &[
     ("mqueue", "mqueue", "/dev/mqueue", "nosuid,noexec,nodev"),
 ];
 
-/// The mounts of a container: the standard ones, then the user's.
+/// The mounts of a container, in order: the user's, the standard ones, and what the user wants below those.
 pub fn mounts(network: Network, map: &IdMap, of_user: Vec<Mount>) -> Vec<Mount> {
     let standard = STANDARD_MOUNTS.iter().map(|&(kind, source, destination, options)| {
         let mut mount = Mount::new(kind, source, destination, options);
@@ -129,7 +129,10 @@ pub fn mounts(network: Network, map: &IdMap, of_user: Vec<Mount>) -> Vec<Mount> 
     });
     // With the host's /sys, its cgroups come along.
     let standard = standard.filter(|mount| network != Network::Host || mount.kind != "cgroup");
-    standard.chain(of_user).collect()
+    // A link of the image may lead a volume to /proc or /sys: mounted later, those cover it, and the masks hold.
+    let late = |mount: &Mount| mount.destination.starts_with("/dev") || mount.destination.starts_with("/sys");
+    let (late, early): (Vec<Mount>, Vec<Mount>) = of_user.into_iter().partition(late);
+    early.into_iter().chain(standard).chain(late).collect()
 }
 
 impl Mount {

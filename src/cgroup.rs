@@ -293,8 +293,9 @@ fn base_v2() -> Result<PathBuf> {
     Ok(Path::new(ROOT).join(own))
 }
 
-/// Hands the controllers down from `base` to `base/mydocker/*`. Where `base` holds the engine itself,
-/// the engine first moves to a leaf of its own.
+/// Hands the controllers down from `base` to `base/mydocker/*`. A user's base is the cgroup that the engine itself is
+/// in, so the engine first moves to a leaf of its own. (memory would answer EBUSY otherwise; pids and cpu, which may
+/// divide threads, would be handed down, and leave cgroups that no process can enter: "Threads".)
 fn delegate(base: &Path, rows: &[Row]) -> Result<()> {
     let wanted: String = controllers(rows).iter().map(|name| format!("+{name} ")).collect();
     let hand_down = |dir: &Path| {
@@ -302,18 +303,26 @@ fn delegate(base: &Path, rows: &[Row]) -> Result<()> {
         sys::why("controllers for the cgroups below");
         sys::write_kernel_file(&file, wanted.trim()).context(format_args!("write {}", file.display()))
     };
-    if let Err(error) = hand_down(base) {
-        if error.errno != Some(libc::EBUSY) {
-            return Err(error);
+    if sys::euid() != 0 {
+        move_to_leaf(base)?;
+    }
+    match hand_down(base) {
+        // Root of a container whose cgroup namespace begins here.
+        Err(error) if error.errno == Some(libc::EBUSY) => {
+            move_to_leaf(base)?;
+            hand_down(base)?;
         }
-        let leaf = base.join("mydocker-engine");
-        make_with_parent(&leaf)?;
-        sys::why("no process may stay in a cgroup that hands controllers down");
-        let file = leaf.join("cgroup.procs");
-        sys::write_kernel_file(&file, "0").context(format_args!("write 0 to {}", file.display()))?;
-        hand_down(base)?;
+        done => done?,
     }
     hand_down(&base.join("mydocker"))
+}
+
+fn move_to_leaf(base: &Path) -> Result<()> {
+    let leaf = base.join("mydocker-engine");
+    make_with_parent(&leaf)?;
+    let file = leaf.join("cgroup.procs");
+    sys::why("no process may stay in a cgroup that hands controllers down");
+    sys::write_kernel_file(&file, "0").context(format_args!("write 0 to {}", file.display()))
 }
 
 // ---- both ----

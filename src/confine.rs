@@ -6,6 +6,8 @@
 //!
 //! [`become_user`] is the last step but `execve`.
 
+use std::path::Path;
+
 use crate::bundle::User;
 use crate::error::{Context, Result};
 use crate::sys;
@@ -82,6 +84,16 @@ pub fn become_user(user: &User, may_set_groups: bool) -> Result<bool> {
         sys::capset(default_mask(), default_mask(), 0).context("capset")?;
     }
     Ok(user.uid != 0 || user.gid != 0)
+}
+
+/// No user namespace inside the container, as docker's seccomp filter has it. Whoever makes one has every
+/// capability in it, and with it namespaces and mounts whose files belong to the host's ids: a root of a container
+/// whose number is root's own could write the host's cgroups by them. `proc` is the container's /proc, where the
+/// sysctl is the one of its user namespace: namespaces(7), "/proc/sys/user".
+pub fn forbid_user_namespaces(proc: &Path) -> Result<()> {
+    let file = proc.join("sys/user/max_user_namespaces");
+    sys::why("no user namespaces in here: their roots would have capabilities again");
+    sys::write_kernel_file(&file, "0").context(format_args!("write 0 to {}", file.display()))
 }
 
 /// A keyring of its own, so that the container finds no key of the caller's session: keyrings(7).

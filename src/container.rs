@@ -52,8 +52,6 @@ const PATIENCE: u32 = 3;
 /// Runs a container from beginning to end; returns the command's exit code.
 pub fn run(options: &RunOptions) -> Result<i32> {
     let terminal = wants_terminal(options)?;
-    sys::why("files of the container are not the caller's umask's business");
-    sys::umask(0o022);
     sys::default_ignored_signals().context("read /proc/self/status")?;
     let store = Store::of_caller()?;
     let map = IdMap::of_caller()?;
@@ -74,6 +72,8 @@ pub fn run(options: &RunOptions) -> Result<i32> {
     container.stopped(code)?;
     if options.remove {
         container.remove(&store, &name, &map)?;
+    } else {
+        std::mem::forget(container); // the exit, which is next, gives the lock back
     }
     Ok(code)
 }
@@ -191,7 +191,7 @@ fn environment(
     let engine = [DEFAULT_PATH.to_string(), format!("HOSTNAME={hostname}"), home];
     let term = terminal.then(|| "TERM=xterm".to_string());
     let of_engine = engine.into_iter().chain(term).map(OsString::from);
-    let of_user = options.env.iter().map(OsString::from);
+    let of_user = options.env.iter().cloned();
     let mut env: Vec<OsString> = Vec::new();
     for entry in of_engine.chain(strings(config.get("Env"))).chain(of_user) {
         let name = |entry: &OsString| entry.to_string_lossy().split('=').next().map(str::to_string);
@@ -405,6 +405,8 @@ fn with_terminal(pid: Pid, master: Fd) -> Result<i32> {
         }
         match sys::read_signal(&signals).context("read from signalfd")? {
             libc::SIGWINCH => relay.resize(),
+            // The terminal is gone. The command gets its SIGHUP from its own terminal.
+            libc::SIGHUP => relay.hang_up(),
             signal => {
                 if let Some(code) = handle(signal, pid, &mut impatience)? {
                     break code;

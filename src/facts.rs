@@ -20,6 +20,9 @@ use crate::store::Store;
 use crate::sys::{self, Fd, Stat};
 use crate::whiteout::OPAQUE_XATTR;
 
+/// Overlayfs stacks no more than 500 (OVL_MAX_STACK).
+const MAX_LAYERS: usize = 500;
+
 /// A longer passwd or group file is refused.
 const MAX_FILE: usize = 1 << 20;
 
@@ -134,7 +137,7 @@ impl Facts {
         Some(Facts {
             id: json.get("id").str()?.to_string(),
             config: json.get("config").clone(),
-            layers: usize::try_from(json.get("layers").int()?).ok()?,
+            layers: usize::try_from(json.get("layers").int()?).ok().filter(|layers| *layers <= MAX_LAYERS)?,
             passwd: json.get("passwd").str()?.to_string(),
             group: json.get("group").str()?.to_string(),
             root: Attributes::read(json.get("root"))?,

@@ -140,8 +140,9 @@ fn report(control: &Fd, error: Error) -> ! {
     let mut message = vec![error.code as u8];
     message.extend_from_slice(error.message.as_bytes());
     message.truncate(say::LONGEST);
-    // An engine that is gone needs no report.
-    let _nobody_left = sys::send_message(control, &message, None);
+    if sys::send_message(control, &message, None).is_err() {
+        crate::error::say(&error); // no engine is there: somebody has typed `mydocker child`
+    }
     sys::exit(error.code)
 }
 

@@ -7,36 +7,36 @@
 #![cfg_attr(not(test), no_main)]
 
 // One container, from above:
-mod bundle; // what a container is to be: the OCI config.json
-mod cgroup; // limits
-mod confine; // capabilities, groups, ids, keyring
-mod container; // the parent's story: clone, maps, cgroup, network, wait, clean up
-mod idmap; // uid_map and gid_map
-mod init; // the child's story: from the re-exec to the command
-mod network; // slirp4netns, /etc/hosts, /etc/resolv.conf
 mod options; // what the command line may say
+mod container; // the parent's story: clone, maps, bundle, wait, clean up
+mod init; // the child's story: the container's world, and the command
 mod rootfs; // every mount, and the step into the new root
-mod state;
+mod confine; // capabilities, groups, ids, keyring, nested namespaces
+mod user; // USER of an image: its own passwd and group
+mod idmap; // uid_map and gid_map
+mod cgroup; // limits
+mod network; // slirp4netns, /etc/hosts, /etc/resolv.conf
 mod terminal; // the pty and raw mode
-mod user; // USER of an image: its own passwd and group // containers on disk: ps, rm
+mod bundle; // what a container is to be: the OCI config.json
+mod state; // containers on disk: ps, rm
 
 // One image:
-mod curl; // one request, by curl
-mod digest; // sha256, by openssl or sha256sum
-mod facts; // what a run needs to know of an image, in one file
-mod image; // what an image in the store is, and how it appears
-mod layer; // one blob becomes one directory
-mod login; // challenges and credentials
-mod manifest; // indexes, manifests, platforms
-mod parents; // directories that a layer implies but does not describe
-mod progress; // what is seen of it
 mod pull; // the story of a pull
 mod reference; // docker.io/library/busybox:latest
 mod registry; // the distribution API
-mod rmi; // images, rmi
-mod store;
+mod login; // challenges and credentials
+mod curl; // one request, by curl
+mod manifest; // indexes, manifests, platforms
+mod workers; // layers side by side, a process each
+mod progress; // what is seen of a pull
+mod layer; // one blob becomes one directory
 mod whiteout; // what a layer takes away
-mod workers; // layers side by side, a process each // where things are kept
+mod parents; // directories that a layer implies but does not describe
+mod digest; // sha256, by openssl or sha256sum
+mod image; // what an image in the store is, and how it appears
+mod rmi; // images, rmi
+mod facts; // what a run needs to know of an image, in one file
+mod store; // where things are kept
 
 // The ground:
 mod error; // what was tried, on what, and what to do
@@ -88,13 +88,26 @@ pub fn entry(arguments: &[OsString]) -> i32 {
             init::main(rest);
         }
     }
-    match sys::open_standard_streams().context("open /dev/null").and_then(|()| dispatch(arguments)) {
+    sys::why("files of the store and of containers are not the caller's umask's business");
+    sys::umask(0o022);
+    match check_standard_streams().and_then(|()| dispatch(arguments)) {
         Ok(code) => code,
         Err(error) => {
             say(&error);
             error.code
         }
     }
+}
+
+/// Standard input, output and error go into the container as they are. A closed one is filled, or the next file
+/// opened would take its place; a directory is refused: it would be a way back to the host (CVE-2024-21626).
+fn check_standard_streams() -> Result<()> {
+    for (stream, name) in [(sys::STDIN, "input"), (sys::STDOUT, "output"), (sys::STDERR, "error")] {
+        if sys::fill_standard_stream(stream).context(format_args!("standard {name}"))?.is_dir() {
+            return Err(Error::new(format!("standard {name} is a directory")));
+        }
+    }
+    Ok(())
 }
 
 fn dispatch(arguments: &[OsString]) -> Result<i32> {
@@ -188,7 +201,8 @@ fn pull_image(arguments: &[OsString]) -> Result<i32> {
         return Err(Error::new("pull: one image at a time").hint("usage: mydocker pull [OPTIONS] IMAGE"));
     };
     let reference = Reference::parse(name)?;
-    let how = pull::Options { platform: matches.opt_str("platform"), mirror: matches.opt_str("mirror") };
+    let how =
+        pull::Options { platform: options::last(&matches, "platform"), mirror: options::last(&matches, "mirror") };
     sys::default_ignored_signals().context("read /proc/self/status")?;
     pull::pull(&Store::of_caller()?, &reference, &how, &IdMap::of_caller()?)?;
     Ok(0)

@@ -12,7 +12,7 @@ use std::ffi::CString;
 use std::path::Path;
 
 use crate::bundle::Network;
-use crate::error::{say, Context, Error, Result};
+use crate::error::{printable, say, Context, Error, Result};
 use crate::facts::{Attributes, Etc, PLAIN};
 use crate::sys::{self, Fd, Pid, Program};
 
@@ -70,7 +70,10 @@ impl Helper {
             return Ok(());
         }
         let said = sys::read_to_end(&self.said, 64 * 1024).unwrap_or_default();
-        let said = crate::error::printable(String::from_utf8_lossy(&said).trim().lines().last().unwrap_or(""));
+        let said = String::from_utf8_lossy(&said);
+        let telling = said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['*', '+']));
+        let said: Vec<&str> = telling.filter(|line| !line.starts_with("WARNING")).collect();
+        let said = printable(&said.join("; "));
         let advice = if sys::open("/dev/net/tun", libc::O_RDWR, 0).is_err() {
             "/dev/net/tun must exist (modprobe tun) and be open to this user (chmod 666), or say --network none"
         } else {
@@ -102,11 +105,12 @@ pub fn write_etc(upper: &Path, etc: Etc, network: Network, hostname: &str) -> Re
     sys::why("for the files of /etc that depend on the network");
     make_like(&dir, attributes)?;
     let files = [
-        ("hostname", format!("{hostname}\n")),
-        ("hosts", hosts(network, hostname)),
+        ("hostname", Some(format!("{hostname}\n"))),
+        ("hosts", Some(hosts(network, hostname))),
         ("resolv.conf", resolv_conf(network)),
     ];
     for (name, text) in files {
+        let Some(text) = text else { continue };
         sys::why("hides the image's own");
         let file = dir.join(name);
         sys::write_file(&file, 0o644, text.as_bytes()).context(format_args!("write {}", file.display()))?;
@@ -140,14 +144,15 @@ fn hosts(network: Network, hostname: &str) -> String {
     )
 }
 
-fn resolv_conf(network: Network) -> String {
+/// `None`, without a network: there is nobody to ask, and the image's own file does no harm.
+fn resolv_conf(network: Network) -> Option<String> {
     match network {
-        Network::None => "# --network none: there is nobody to ask\n".to_string(),
-        Network::Host => host_file("/etc/resolv.conf"),
+        Network::None => None,
+        Network::Host => Some(host_file("/etc/resolv.conf")),
         Network::Slirp => {
             let host = host_file("/etc/resolv.conf");
             let kept = host.lines().filter(|line| line.starts_with("search ") || line.starts_with("options "));
-            kept.map(|line| format!("{line}\n")).chain([format!("nameserver {SLIRP_DNS}\n")]).collect()
+            Some(kept.map(|line| format!("{line}\n")).chain([format!("nameserver {SLIRP_DNS}\n")]).collect())
         }
     }
 }
@@ -165,7 +170,7 @@ mod tests {
     fn the_container_knows_its_own_name() {
         assert!(hosts(Network::Slirp, "web").ends_with("10.0.2.100\tweb\n"));
         assert!(hosts(Network::None, "web").ends_with("127.0.0.1\tweb\n"));
-        assert!(!resolv_conf(Network::None).contains("nameserver"));
-        assert!(resolv_conf(Network::Slirp).ends_with("nameserver 10.0.2.3\n"));
+        assert_eq!(resolv_conf(Network::None), None);
+        assert!(resolv_conf(Network::Slirp).is_some_and(|text| text.ends_with("nameserver 10.0.2.3\n")));
     }
 }

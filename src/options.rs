@@ -50,6 +50,11 @@ fn with_long_rm(options: &Options, mut arguments: Vec<String>) -> Vec<String> {
     arguments
 }
 
+/// Of an option that is given twice the last one counts, as docker has it: aliases rely on it.
+pub fn last(matches: &Matches, name: &str) -> Option<String> {
+    matches.opt_strs(name).pop()
+}
+
 /// When an image is asked for at its registry.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PullPolicy {
@@ -60,32 +65,32 @@ pub enum PullPolicy {
 
 /// Options of `pull`, and of the pull inside `run`.
 pub fn pull_table(options: &mut Options) {
-    options.optopt("", "platform", "another platform's image", "OS/ARCH[/VARIANT]");
-    options.optopt("", "mirror", "ask this registry first for images of the Hub", "URL");
+    options.optmulti("", "platform", "another platform's image", "OS/ARCH[/VARIANT]");
+    options.optmulti("", "mirror", "ask this registry first for images of the Hub", "URL");
 }
 
 fn run_table() -> Options {
     let mut o = Options::new();
     o.optmulti("e", "env", "an environment variable; without =VALUE the caller's own", "NAME[=VALUE]");
-    o.optopt("", "entrypoint", "run this instead of the image's entrypoint", "PROGRAM");
-    o.optopt("", "hostname", "the container's host name", "NAME");
+    o.optmulti("", "entrypoint", "run this instead of the image's entrypoint", "PROGRAM");
+    o.optmulti("", "hostname", "the container's host name", "NAME");
     o.optflag("h", "help", "print this help");
     o.optflag("i", "interactive", "accepted: standard input is always passed");
     o.optflag("t", "tty", "insist on a terminal");
-    o.optopt("", "cpus", "CPU time, in CPUs", "0.5");
-    o.optopt("", "cpuset-cpus", "the CPUs to run on", "0-2,5");
-    o.optopt("", "memory", "memory, in bytes or with k, m, g", "64m");
-    o.optopt("", "memory-swap", "memory and swap together; -1 for no limit", "128m");
-    o.optopt("", "name", "the container's name", "NAME");
-    o.optopt("", "network", "slirp4netns (the default), none or host", "NETWORK");
-    o.optopt("", "pids-limit", "processes and threads; -1 for no limit", "N");
-    o.optopt("", "pull", "missing (the default), always or never", "WHEN");
+    o.optmulti("", "cpus", "CPU time, in CPUs", "0.5");
+    o.optmulti("", "cpuset-cpus", "the CPUs to run on", "0-2,5");
+    o.optmulti("m", "memory", "memory, in bytes or with k, m, g", "64m");
+    o.optmulti("", "memory-swap", "memory and swap together; -1 for no limit", "128m");
+    o.optmulti("", "name", "the container's name", "NAME");
+    o.optmulti("", "network", "slirp4netns (the default), none or host", "NETWORK");
+    o.optmulti("", "pids-limit", "processes and threads; -1 for no limit", "N");
+    o.optmulti("", "pull", "missing (the default), always or never", "WHEN");
     o.optflag("", "read-only", "nothing but volumes and --tmpfs can be written");
     o.optflag("", "rm", "remove the container when it has ended (also -rm)");
     o.optmulti("", "tmpfs", "an empty directory in memory", "DIR[:OPTIONS]");
-    o.optopt("u", "user", "who the command runs as", "USER[:GROUP]");
+    o.optmulti("u", "user", "who the command runs as", "USER[:GROUP]");
     o.optmulti("v", "volume", "a directory or file of the host", "SRC:DST[:ro]");
-    o.optopt("w", "workdir", "the working directory", "DIR");
+    o.optmulti("w", "workdir", "the working directory", "DIR");
     pull_table(&mut o);
     o
 }
@@ -98,7 +103,7 @@ pub fn run_help() -> String {
 
 /// Everything that `run` was told.
 pub struct RunOptions {
-    pub env: Vec<String>,
+    pub env: Vec<OsString>,
     /// An empty text takes the image's entrypoint away.
     pub entrypoint: Option<String>,
     pub hostname: Option<String>,
@@ -134,20 +139,20 @@ impl RunOptions {
         let image = image.to_str().ok_or_else(|| Error::new(format!("the image name {image:?} is not UTF-8")))?;
         Ok(Some(RunOptions {
             env: matches.opt_strs("env").into_iter().filter_map(environment).collect::<Result<_>>()?,
-            entrypoint: matches.opt_str("entrypoint"),
-            hostname: matches.opt_str("hostname").map(hostname).transpose()?,
+            entrypoint: last(&matches, "entrypoint"),
+            hostname: last(&matches, "hostname").map(hostname).transpose()?,
             terminal: matches.opt_present("tty"),
             limits: limits(&matches)?,
-            name: matches.opt_str("name").map(name).transpose()?,
-            network: matches.opt_str("network").map(network).transpose()?,
+            name: last(&matches, "name").map(name).transpose()?,
+            network: last(&matches, "network").map(network).transpose()?,
             pull: pull_policy(&matches)?,
             read_only: matches.opt_present("read-only"),
             remove: matches.opt_present("rm"),
-            user: matches.opt_str("user"),
+            user: last(&matches, "user"),
             mounts: mounts(&matches)?,
-            workdir: matches.opt_str("workdir").map(workdir).transpose()?,
-            platform: matches.opt_str("platform"),
-            mirror: matches.opt_str("mirror"),
+            workdir: last(&matches, "workdir").map(workdir).transpose()?,
+            platform: last(&matches, "platform"),
+            mirror: last(&matches, "mirror"),
             image: image.to_string(),
             command: command.to_vec(),
         }))
@@ -155,15 +160,17 @@ impl RunOptions {
 }
 
 /// `NAME=value`, or `NAME` for the caller's own value (nothing where the caller has none).
-fn environment(text: String) -> Option<Result<String>> {
+fn environment(text: String) -> Option<Result<OsString>> {
     let name = text.split('=').next().unwrap_or("");
     if name.is_empty() || text.contains('\0') {
         return Some(Err(Error::new(format!("-e {text:?}: a variable is NAME or NAME=VALUE"))));
     }
     if text.contains('=') {
-        return Some(Ok(text));
+        return Some(Ok(text.into()));
     }
-    std::env::var(&text).ok().map(|value| Ok(format!("{text}={value}")))
+    let mut entry = OsString::from(format!("{text}="));
+    entry.push(std::env::var_os(&text)?);
+    Some(Ok(entry))
 }
 
 /// Host names as in RFC 1123, at most the kernel's 64 bytes.
@@ -198,7 +205,7 @@ fn network(text: String) -> Result<Network> {
 }
 
 fn pull_policy(matches: &Matches) -> Result<PullPolicy> {
-    match matches.opt_str("pull").as_deref() {
+    match last(matches, "pull").as_deref() {
         None | Some("missing") => Ok(PullPolicy::Missing),
         Some("always") => Ok(PullPolicy::Always),
         Some("never") => Ok(PullPolicy::Never),
@@ -217,7 +224,7 @@ fn workdir(text: String) -> Result<String> {
 
 fn limits(matches: &Matches) -> Result<Limits> {
     let option = |name: &str, read: fn(&str) -> Option<i64>, form: &str| -> Result<Option<i64>> {
-        let Some(text) = matches.opt_str(name) else { return Ok(None) };
+        let Some(text) = last(matches, name) else { return Ok(None) };
         read(&text).map(Some).ok_or_else(|| Error::new(format!("--{name} {text:?}: {form}")))
     };
     let pids = option("pids-limit", pids, "a number of processes, at least 1, or -1 for no limit")?;
@@ -225,7 +232,7 @@ fn limits(matches: &Matches) -> Result<Limits> {
         memory: option("memory", memory, "a size from 6m on, such as 67108864, 65536k, 64m or 1g")?,
         memory_swap: option("memory-swap", swap, "a size such as 128m, or -1 for no limit")?,
         cpu_quota: option("cpus", cpus, "a number of CPUs from 0.01 to 1024, such as 0.5")?,
-        cpuset: matches.opt_str("cpuset-cpus").map(cpuset).transpose()?,
+        cpuset: last(matches, "cpuset-cpus").map(cpuset).transpose()?,
         pids: Some(pids.unwrap_or(DEFAULT_PIDS)),
         pids_by_default: pids.is_none(),
     };
@@ -304,18 +311,33 @@ fn mounts(matches: &Matches) -> Result<Vec<Mount>> {
     Ok(all)
 }
 
+/// What `--tmpfs` may say: tmpfs(5), and the flags of mount(8) that make sense for it.
+const TMPFS_OPTIONS: &[&str] = &["ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec"];
+const TMPFS_VALUES: &[&str] = &["size", "nr_blocks", "nr_inodes", "mode", "uid", "gid"];
+
 /// `DIR[:OPTIONS]`, with docker's defaults.
 fn tmpfs(text: &str) -> Result<Mount> {
     let (destination, options) = text.split_once(':').unwrap_or((text, ""));
     let destination =
-        inside(destination).ok_or_else(|| Error::new(format!("--tmpfs {text:?}: DIR[:OPTIONS], DIR absolute")))?;
-    Ok(Mount::new("tmpfs", "tmpfs", destination, &format!("nosuid,nodev,noexec,{options}")))
+        inside(destination).ok_or_else(|| Error::new(format!("--tmpfs {text:?}: DIR[:OPTIONS], {WHERE}")))?;
+    let known = |option: &str| match option.split_once('=') {
+        Some((name, _)) => TMPFS_VALUES.contains(&name),
+        None => option.is_empty() || TMPFS_OPTIONS.contains(&option),
+    };
+    match options.split(',').find(|option| !known(option)) {
+        Some(odd) => {
+            let all = [TMPFS_OPTIONS, TMPFS_VALUES].concat().join(", ");
+            Err(Error::new(format!("--tmpfs {text:?}: unknown option {odd:?}")).hint(format_args!("known are {all}")))
+        }
+        None => Ok(Mount::new("tmpfs", "tmpfs", destination, &format!("nosuid,nodev,noexec,{options}"))),
+    }
 }
 
 /// `SRC:DST[:ro|rw]`. The source must exist: docker makes a missing one as a directory of root's, which
 /// surprises everybody.
 fn volume(text: &str) -> Result<Mount> {
-    let form = || Error::new(format!("-v {text:?}: SRC:DST[:ro], both absolute (SRC may begin with ./ or ../)"));
+    let form =
+        || Error::new(format!("-v {text:?}: SRC:DST[:ro], SRC absolute or beginning with ./ or ../, DST {WHERE}"));
     let (paths, read_only) = match text.strip_suffix(":ro") {
         Some(paths) => (paths, true),
         None => (text.strip_suffix(":rw").unwrap_or(text), false),
@@ -330,13 +352,15 @@ fn volume(text: &str) -> Result<Mount> {
     Ok(Mount::new("bind", source, destination, options))
 }
 
-/// A path inside the container at which something may be mounted: absolute, not `/`, not in /proc, where
-/// the masks are.
+/// Where something may be mounted, in words.
+const WHERE: &str = "an absolute path in the container, not / or /dev, not in /proc, and without ..";
+
+/// A path inside the container at which something may be mounted. /proc has the masks, and /dev the devices.
 fn inside(text: &str) -> Option<PathBuf> {
     let path: PathBuf = PathBuf::from(text).components().collect();
-    let text_ok = text.starts_with('/') && !text.contains("..");
+    let plain = !path.components().any(|part| part == std::path::Component::ParentDir);
     let place_ok = path != OsStr::new("/") && !path.starts_with("/proc") && path != OsStr::new("/dev");
-    (text_ok && place_ok).then_some(path)
+    (text.starts_with('/') && plain && place_ok).then_some(path)
 }
 
 #[cfg(test)]
@@ -353,7 +377,7 @@ mod tests {
     fn everything_behind_the_image_is_the_containers() {
         let options = run(&["-rm", "-eA=b", "-it", "image", "-rm", "--", "-x"]).unwrap();
         assert!(options.remove && options.terminal);
-        assert_eq!((options.image.as_str(), options.env.as_slice()), ("image", &["A=b".to_string()][..]));
+        assert_eq!((options.image.as_str(), options.env.as_slice()), ("image", &[OsString::from("A=b")][..]));
         assert_eq!(options.command, ["-rm", "--", "-x"]);
         assert!(!run(&["-u", "-rm", "image"]).unwrap().remove, "-rm is the value of -u here");
     }
@@ -364,6 +388,12 @@ mod tests {
         let options = RunOptions::parse(&["image".into(), odd.clone()]).unwrap().unwrap();
         assert_eq!(options.command, std::slice::from_ref(&odd));
         assert!(RunOptions::parse(&["-e".into(), odd, "image".into()]).is_err());
+    }
+
+    #[test]
+    fn of_two_options_the_last_counts() {
+        assert_eq!(run(&["--network", "none", "--network", "host", "i"]).unwrap().network, Some(Network::Host));
+        assert!(tmpfs("/x:exec,size=1m").is_ok() && tmpfs("/x:bind").is_err() && tmpfs("/x:junk=1").is_err());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use libc::{c_ulong, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_REMOUNT};
 
 use crate::bundle::{Bundle, Mount, MASKED_DIRECTORIES, MASKED_FILES, READ_ONLY_PATHS};
+use crate::confine;
 use crate::error::{Context, Error, Result};
 use crate::store::DEVICES;
 use crate::sys::{self, Fd};
@@ -29,6 +30,7 @@ pub fn build(bundle: &Bundle, store: &Path, id: &str) -> Result<()> {
     sys::chdir(&root).context(format_args!("chdir {}", root.display()))?;
     bundle.mounts.iter().try_for_each(attach)?;
     devices()?;
+    confine::forbid_user_namespaces(Path::new("proc"))?;
     mask()?;
     read_only_paths()?;
     step_into()
@@ -85,23 +87,17 @@ pub fn seal(bundle: &Bundle) -> Result<()> {
 
 // ---- one mount ----
 
-/// Mount options that are flags of mount(2); every other option is the file system's own.
-const FLAGS: &[(&str, c_ulong)] = &[
-    ("ro", MS_RDONLY),
-    ("rw", 0),
-    ("nosuid", MS_NOSUID),
-    ("nodev", MS_NODEV),
-    ("noexec", MS_NOEXEC),
-    ("suid", 0),
-    ("dev", 0),
-    ("exec", 0),
-    ("strictatime", libc::MS_STRICTATIME),
-    ("relatime", libc::MS_RELATIME),
-    ("noatime", libc::MS_NOATIME),
-    ("bind", MS_BIND),
-    ("rbind", MS_BIND | MS_REC),
-    ("rprivate", 0),
-    ("private", 0),
+/// Mount options that are flags of mount(2): the flag, and whether the option sets it or takes it away. Every
+/// other option is the file system's own.
+const FLAGS: &[(&str, c_ulong, bool)] = &[
+    ("ro", MS_RDONLY, true),
+    ("rw", MS_RDONLY, false),
+    ("nosuid", MS_NOSUID, true),
+    ("suid", MS_NOSUID, false),
+    ("nodev", MS_NODEV, true),
+    ("dev", MS_NODEV, false),
+    ("noexec", MS_NOEXEC, true),
+    ("exec", MS_NOEXEC, false),
 ];
 
 /// Why each file system is there, for who reads along.
@@ -156,10 +152,17 @@ fn below(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
 }
 
+/// Of two options that contradict each other the later one counts.
 fn flags_and_data(mount: &Mount) -> (c_ulong, String) {
-    let flag = |option: &String| FLAGS.iter().find(|(name, _)| name == option).map(|(_, flag)| *flag);
-    let flags = mount.options.iter().filter_map(flag).fold(0, |all, flag| all | flag);
-    let data: Vec<&str> = mount.options.iter().filter(|o| flag(o).is_none()).map(String::as_str).collect();
+    let mut flags = 0;
+    let mut data = Vec::new();
+    for option in &mount.options {
+        match FLAGS.iter().find(|(name, ..)| name == option) {
+            Some((_, flag, true)) => flags |= flag,
+            Some((_, flag, false)) => flags &= !flag,
+            None => data.push(option.as_str()),
+        }
+    }
     (flags, data.join(","))
 }
 
@@ -310,7 +313,7 @@ mod tests {
 
     #[test]
     fn flags_and_the_file_systems_own_options_are_told_apart() {
-        let mount = Mount::new("tmpfs", "tmpfs", "/dev", "nosuid,strictatime,mode=755,size=65536k");
-        assert_eq!(flags_and_data(&mount), (MS_NOSUID | libc::MS_STRICTATIME, "mode=755,size=65536k".to_string()));
+        let mount = Mount::new("tmpfs", "tmpfs", "/x", "nosuid,noexec,mode=755,exec,size=65536k");
+        assert_eq!(flags_and_data(&mount), (MS_NOSUID, "mode=755,size=65536k".to_string()));
     }
 }

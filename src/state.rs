@@ -27,14 +27,23 @@ impl Container {
     pub fn create(store: &Store, id: &str) -> Result<Container> {
         let dir = store.containers().join(id);
         sys::why("the container's directory, an OCI bundle");
-        sys::mkdir(&dir, 0o700).context(format_args!("mkdir {}", dir.display()))?;
-        let file = dir.join("state");
-        sys::why("its state, a line for each change");
-        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_APPEND;
-        let state = sys::open(&file, flags, 0o600).context(format_args!("open {}", file.display()))?;
-        sys::why("held while the engine lives: locked means running");
-        sys::flock(&state, libc::LOCK_EX | libc::LOCK_NB).context(format_args!("flock {}", file.display()))?;
-        Ok(Container { id: id.to_string(), dir, state })
+        let made = match sys::mkdir(&dir, 0o700) {
+            // Somebody has tidied up `containers` itself.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                store::make_dir(&store.containers(), 0o700)?;
+                sys::mkdir(&dir, 0o700)
+            }
+            made => made,
+        };
+        made.context(format_args!("mkdir {}", dir.display()))?;
+        match lock_state(&dir) {
+            Ok(state) => Ok(Container { id: id.to_string(), dir, state }),
+            Err(error) => {
+                // Nothing stays; the first error is the one to tell.
+                let _told_already = store::remove_tree(&dir);
+                Err(error)
+            }
+        }
     }
 
     /// Claims a name: a symbolic link, which only one can make.
@@ -72,9 +81,21 @@ impl Container {
     }
 }
 
+fn lock_state(dir: &Path) -> Result<Fd> {
+    let file = dir.join("state");
+    sys::why("its state, a line for each change");
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_APPEND;
+    let state = sys::open(&file, flags, 0o600).context(format_args!("open {}", file.display()))?;
+    sys::why("held while the engine lives: locked means running");
+    sys::flock(&state, libc::LOCK_EX | libc::LOCK_NB).context(format_args!("flock {}", file.display()))?;
+    Ok(state)
+}
+
 /// A container as `ps` shows it.
 pub struct Listed {
     pub id: String,
+    /// The first process that its engine wrote down.
+    pub pid: Option<Pid>,
     /// `None`: its config cannot be read, the engine was killed before it was written.
     pub bundle: Option<Bundle>,
     pub status: Status,
@@ -86,7 +107,6 @@ pub enum Status {
     Created,
     /// Since when, seconds since 1970.
     Up {
-        pid: Pid,
         since: i64,
     },
     Exited {
@@ -108,7 +128,8 @@ pub fn list(store: &Store) -> Result<Vec<Listed>> {
     for entry in entries {
         let entry = entry.context(format_args!("read {}", dir.display()))?;
         // A symbolic link is a name; the directory comes by itself.
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_dir && entry.file_name().to_str().is_some_and(is_id) {
             all.push(look(&dir.join(entry.file_name()), &entry.file_name().to_string_lossy()));
         }
     }
@@ -117,13 +138,14 @@ pub fn list(store: &Store) -> Result<Vec<Listed>> {
 }
 
 fn look(dir: &Path, id: &str) -> Listed {
-    let bundle = sys::read_file(dir.join("config.json"), 16 << 20).ok();
+    let bundle = sys::read_file(dir.join("config.json"), 64 << 20).ok();
     let bundle = bundle.and_then(|text| json::parse(&text).ok()).and_then(|config| Bundle::from_json(&config));
     let text = sys::read_file(dir.join("state"), 1 << 20).unwrap_or_default();
-    let last =
-        String::from_utf8_lossy(&text).lines().last().map(|line| json::parse(line.as_bytes()).unwrap_or(Json::Null));
-    let locked = is_locked(&dir.join("state"));
-    Listed { id: id.to_string(), bundle, status: status(&last.unwrap_or(Json::Null), locked) }
+    let lines: Vec<Json> =
+        String::from_utf8_lossy(&text).lines().map(|line| json::parse(line.as_bytes()).unwrap_or(Json::Null)).collect();
+    let pid = lines.iter().find_map(|line| Pid::try_from(line.get("pid").int()?).ok());
+    let status = status(lines.last().unwrap_or(&Json::Null), is_locked(&dir.join("state")));
+    Listed { id: id.to_string(), pid, bundle, status }
 }
 
 /// The last line, and whether its engine lives.
@@ -131,7 +153,7 @@ fn status(last: &Json, locked: bool) -> Status {
     let at = last.get("at").int().unwrap_or(0);
     match (last.get("status").str(), locked) {
         (Some("stopped"), _) => Status::Exited { code: last.get("exitCode").int().unwrap_or(0), at },
-        (Some("running"), true) => Status::Up { pid: last.get("pid").int().unwrap_or(0) as Pid, since: at },
+        (Some("running"), true) => Status::Up { since: at },
         (_, true) => Status::Created,
         (_, false) => Status::Dead,
     }
@@ -146,18 +168,15 @@ fn is_locked(file: &Path) -> bool {
 pub fn remove(store: &Store, wanted: &str, force: bool, map: &IdMap) -> Result<String> {
     let id = find(store, wanted)?;
     let listed = look(&store.containers().join(&id), &id);
-    let state = store.containers().join(&id).join("state");
-    match listed.status {
-        Status::Up { .. } | Status::Created if !force => {
-            return Err(Error::new(format!("container {wanted} is running")).hint("end it first, or rm -f"));
-        }
-        Status::Up { pid, .. } => {
-            // The engine that holds the lock has not taken the exit status yet: the pid is still this one.
-            let _already_dead = sys::kill(pid, libc::SIGKILL);
-            wait_for_unlock(&state)?;
-        }
-        Status::Created => wait_for_unlock(&state)?,
-        Status::Exited { .. } | Status::Dead => {}
+    let running = matches!(listed.status, Status::Up { .. } | Status::Created);
+    if running && !force {
+        return Err(Error::new(format!("container {wanted} is running")).hint("end it first, or rm -f"));
+    }
+    if let Some(pid) = listed.pid {
+        end_process(&id, pid)?;
+    }
+    if running {
+        wait_for_engine(&store.containers().join(&id).join("state"))?;
     }
     let name = listed.bundle.map(|bundle| bundle.name).unwrap_or_default();
     cgroup::remove_all(&id);
@@ -167,12 +186,44 @@ pub fn remove(store: &Store, wanted: &str, force: bool, map: &IdMap) -> Result<S
     Ok(wanted.to_string())
 }
 
-/// The engine gives the lock back as it ends; with `--rm` the file may be gone by then.
-fn wait_for_unlock(state: &Path) -> Result<()> {
-    match sys::open(state, libc::O_RDONLY, 0) {
-        Ok(file) => sys::flock(&file, libc::LOCK_SH).context(format_args!("flock {}", state.display())),
-        Err(_) => Ok(()),
+/// Ends the container's first process, and with it all others (pid_namespaces(7)). It may live on although its
+/// engine was killed: a process can ask the kernel to forget the parent-death signal, and execve of a setuid program
+/// forgets it too, prctl(2). The number may long be somebody else's: the process is held by a pidfd first, and then
+/// known by its root, an overlay whose upper directory is this container's.
+fn end_process(id: &str, pid: Pid) -> Result<()> {
+    if pid <= 1 {
+        return Ok(());
     }
+    let Ok(process) = sys::pidfd_open(pid) else { return Ok(()) };
+    let mounts = sys::open(format!("/proc/{pid}/mountinfo"), libc::O_RDONLY, 0);
+    let mounts = mounts.and_then(|file| sys::read_to_end(&file, 16 << 20)).unwrap_or_default();
+    let upper = format!("upperdir=../../containers/{id}/upper");
+    if !String::from_utf8_lossy(&mounts).contains(&upper) {
+        return Ok(());
+    }
+    match sys::pidfd_send_signal(&process, libc::SIGKILL) {
+        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error).context(format_args!("kill {pid}")),
+        // A pidfd is readable when its process has ended: pidfd_open(2).
+        _ => {
+            let mut ended = [libc::pollfd { fd: process.raw(), events: libc::POLLIN, revents: 0 }];
+            sys::poll(&mut ended, PATIENCE).context("poll").map(drop)
+        }
+    }
+}
+
+/// How long `rm -f` waits for a process or an engine to end, in milliseconds.
+const PATIENCE: i32 = 10_000;
+
+/// The engine gives the lock back as it ends; with `--rm` the file may be gone by then.
+fn wait_for_engine(state: &Path) -> Result<()> {
+    const STEP: i32 = 20;
+    for _ in 0..PATIENCE / STEP {
+        if !is_locked(state) {
+            return Ok(());
+        }
+        sys::poll(&mut [], STEP).context("poll")?;
+    }
+    Err(Error::new("the container has ended, its engine has not").hint("is that stopped? kill -CONT, or kill -9"))
 }
 
 /// The name first: a kill in between leaves a container without a name, which can still be removed.
@@ -194,9 +245,12 @@ fn find(store: &Store, wanted: &str) -> Result<String> {
     }
     let path = store.containers().join(wanted);
     if let Ok(target) = sys::readlink(&path) {
-        return Ok(target.to_string_lossy().into_owned());
+        // A name leads to an id beside it and nowhere else.
+        let id = target.to_string_lossy().into_owned();
+        let beside = is_id(&id) && sys::lstat(store.containers().join(&id)).is_ok_and(|stat| stat.is_dir());
+        return if beside { Ok(id) } else { Err(unknown()) };
     }
-    if store::exists(&path)? {
+    if is_id(wanted) && store::exists(&path)? {
         return Ok(wanted.to_string());
     }
     let ids = list(store)?.into_iter().map(|listed| listed.id).filter(|id| id.starts_with(wanted));
@@ -205,6 +259,11 @@ fn find(store: &Store, wanted: &str) -> Result<String> {
         [] => Err(unknown()),
         _ => Err(Error::new(format!("{wanted} is the beginning of more than one container's id"))),
     }
+}
+
+/// 12 hex digits.
+fn is_id(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// `ps`: running containers, with `all` the others too, as a table.
@@ -223,7 +282,7 @@ pub fn table(store: &Store, all: bool) -> Result<String> {
 fn row(listed: &Listed, now: i64) -> [String; 6] {
     let status = match listed.status {
         Status::Created => "Created".to_string(),
-        Status::Up { since, .. } => format!("Up {}", duration(now - since)),
+        Status::Up { since } => format!("Up {}", duration(now - since)),
         Status::Exited { code, at } => format!("Exited ({code}) {} ago", duration(now - at)),
         Status::Dead => "Dead (its engine was killed)".to_string(),
     };
@@ -274,7 +333,7 @@ mod tests {
         let running = json::parse(br#"{"status":"running","pid":7,"at":5}"#).unwrap();
         let stopped = json::parse(br#"{"status":"stopped","exitCode":3,"at":9}"#).unwrap();
         assert_eq!(status(&Json::Null, true), Status::Created);
-        assert_eq!(status(&running, true), Status::Up { pid: 7, since: 5 });
+        assert_eq!(status(&running, true), Status::Up { since: 5 });
         assert_eq!(status(&running, false), Status::Dead);
         assert_eq!(status(&stopped, false), Status::Exited { code: 3, at: 9 });
     }

@@ -33,6 +33,13 @@ pub struct Store {
 impl Store {
     /// The caller's store; nothing is made yet.
     pub fn of_caller() -> Result<Store> {
+        let store = Store::place()?;
+        sys::why("the store must be the caller's own");
+        store.check_owner()?;
+        Ok(store)
+    }
+
+    fn place() -> Result<Store> {
         let root = match (std::env::var_os("MYDOCKER_HOME"), std::env::var_os("HOME")) {
             (Some(root), _) if !root.is_empty() => PathBuf::from(root),
             (_, Some(home)) if !home.is_empty() => PathBuf::from(home).join(".config/mydocker"),
@@ -45,15 +52,30 @@ impl Store {
         Ok(Store { root })
     }
 
-    /// Makes what is missing; the skeleton comes last and by one rename, so its being there means that all is.
-    pub fn create(&self) -> Result<()> {
-        if exists(self.skeleton())? {
-            return Ok(());
+    /// A store belongs to whom it serves: what somebody else can write (links to layers, names of containers) would
+    /// be followed with the caller's rights.
+    fn check_owner(&self) -> Result<()> {
+        let place = self.root.display();
+        match sys::stat(&self.root) {
+            Ok(stat) if stat.uid() != sys::euid() => {
+                Err(Error::new(format!("the store {place} belongs to user {}, not to {}", stat.uid(), sys::euid()))
+                    .hint("set MYDOCKER_HOME; sudo may have kept HOME"))
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context(format_args!("stat {place}")),
+            // Ours, or not there yet.
+            _ => Ok(()),
         }
+    }
+
+    /// Makes what is missing; the skeleton appears by one rename.
+    pub fn create(&self) -> Result<()> {
         let parent = self.root.parent().unwrap_or(&self.root);
         std::fs::create_dir_all(parent).context(format_args!("mkdir {}", parent.display()))?;
         for dir in [&self.root, &self.images(), &self.layers(), &self.tmp(), &self.containers()] {
             make_dir(dir, 0o700)?;
+        }
+        if exists(self.skeleton())? {
+            return Ok(());
         }
         let making = self.fresh_tmp("skeleton")?;
         make_skeleton(&making)?;

@@ -152,7 +152,7 @@ impl Drop for Fd {
     }
 }
 
-/// Standard input, output, error: open for the whole life of the program, see [`open_standard_streams`].
+/// Standard input, output, error: open for the whole life of the program, see [`fill_standard_stream`].
 pub const STDIN: c_int = 0;
 pub const STDOUT: c_int = 1;
 pub const STDERR: c_int = 2;
@@ -413,6 +413,18 @@ pub fn lstat(path: impl AsRef<Path>) -> io::Result<Stat> {
     result.map(|_| Stat(stat))
 }
 
+/// stat(2): of what a symbolic link leads to.
+pub fn stat(path: impl AsRef<Path>) -> io::Result<Stat> {
+    let path = path.as_ref();
+    let c = cstr(path)?;
+    // SAFETY: an all-zero stat is valid, it holds numbers only.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live values of the right type.
+    let result = check(unsafe { libc::stat(c.as_ptr(), &mut stat) });
+    tell(&result, format_args!("stat({path:?}, {{st_mode={:#o}, st_uid={}, ...}})", stat.st_mode, stat.st_uid));
+    result.map(|_| Stat(stat))
+}
+
 pub fn fstat(fd: &Fd) -> io::Result<Stat> {
     // SAFETY: as above.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
@@ -551,20 +563,17 @@ pub fn close_range(first: c_int) -> io::Result<()> {
     result.map(drop)
 }
 
-/// Fills descriptors 0, 1 and 2 when the caller left one of them closed: else the next file that
-/// is opened would become somebody's standard output.
-pub fn open_standard_streams() -> io::Result<()> {
-    let mut fds = [STDIN, STDOUT, STDERR].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
-    poll(&mut fds, 0)?;
-    for entry in fds.iter().filter(|entry| entry.revents & libc::POLLNVAL != 0) {
-        let null = open("/dev/null", libc::O_RDWR, 0)?;
-        if null.0 == entry.fd {
-            std::mem::forget(null); // it is that stream from now on
-        } else {
-            dup2(null.0, entry.fd)?;
-        }
+/// What a standard stream is; one that the caller left closed becomes /dev/null first.
+pub fn fill_standard_stream(number: c_int) -> io::Result<Stat> {
+    let stream = std::mem::ManuallyDrop::new(Fd(number)); // it stays open for the whole life of the program
+    why("a standard stream of the container: open, and no directory?");
+    match fstat(&stream) {
+        Err(error) if error.raw_os_error() == Some(libc::EBADF) => {}
+        stat => return stat,
     }
-    Ok(())
+    // The lower ones are open: this one gets the number.
+    std::mem::forget(open("/dev/null", libc::O_RDWR, 0)?);
+    fstat(&stream)
 }
 
 /// poll(2); `timeout` in milliseconds, -1 for none. Returns how many entries have events.
@@ -928,6 +937,21 @@ pub fn limit_file_size(bytes: Option<u64>) -> io::Result<()> {
     // SAFETY: the pointer is to a live rlimit.
     let result = check(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) });
     tell(&result, format_args!("setrlimit(RLIMIT_FSIZE, {{rlim_cur={}}})", limit.rlim_cur));
+    result.map(drop)
+}
+
+/// pidfd_open(2): a process that stays the same one, whatever becomes of its number.
+pub fn pidfd_open(pid: Pid) -> io::Result<Fd> {
+    // SAFETY: integers only.
+    let result = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) });
+    tell(&result, format_args!("pidfd_open({pid}, 0)"));
+    owned(result)
+}
+
+pub fn pidfd_send_signal(process: &Fd, signal: c_int) -> io::Result<()> {
+    // SAFETY: no siginfo is passed, the rest are integers.
+    let result = check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.0, signal, 0, 0) });
+    tell(&result, format_args!("pidfd_send_signal({}, {signal}, NULL, 0)", process.0));
     result.map(drop)
 }
 

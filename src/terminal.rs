@@ -88,15 +88,17 @@ fn restore() {
     }
 }
 
-/// Copies between the caller's terminal and the container's.
+/// Copies between the caller's terminal and the container's. No write may wait: a container that reads nothing, or a
+/// window that nobody looks at, would hold up signals.
 pub struct Relay {
-    master: Fd,
-    /// Bytes typed that the container's terminal has not taken yet.
+    /// `None` once the caller's terminal has hung up, or the container's is closed.
+    master: Option<Fd>,
+    /// The caller's terminal, opened anew: the flag not to wait would hold for everybody who shares the old one.
+    screen: Fd,
+    /// Typed, and not taken by the container's terminal yet.
     typed: Vec<u8>,
-    /// Standard input can still bring something.
-    input_open: bool,
-    /// The container's terminal can still bring something.
-    output_open: bool,
+    /// Written by the container, and not taken by the caller's terminal yet.
+    shown: Vec<u8>,
 }
 
 /// What [`Relay::step`] came back for.
@@ -108,38 +110,57 @@ pub enum Event {
 }
 
 impl Relay {
-    /// The master must not block: a container that reads nothing would hold up what it writes.
     pub fn new(master: Fd) -> Result<Relay> {
         sys::set_nonblocking(&master).context("fcntl(F_SETFL)")?;
-        Ok(Relay { master, typed: Vec::new(), input_open: true, output_open: true })
+        sys::why("the caller's terminal, to be written without waiting");
+        let screen = sys::open("/proc/self/fd/1", libc::O_WRONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0)
+            .context("open the terminal of standard output")?;
+        Ok(Relay { master: Some(master), screen, typed: Vec::new(), shown: Vec::new() })
     }
 
     /// Gives the container's terminal the size of the caller's window.
     pub fn resize(&self) {
-        // A window without a size (a serial line) leaves the pty without one.
-        let _no_size = sys::copy_window_size(STDIN, self.master.raw());
+        if let Some(master) = &self.master {
+            // A window without a size (a serial line) leaves the pty without one.
+            let _no_size = sys::copy_window_size(STDIN, master.raw());
+        }
     }
 
-    /// Waits until something can be copied or a signal has come, and copies.
+    /// Hangs up: the container's session gets SIGHUP, its reads end.
+    pub fn hang_up(&mut self) {
+        sys::why("the terminal is gone: hang up");
+        self.master = None;
+    }
+
+    /// Waits until something can be copied or a signal has come, and copies. Nothing is read while the last has not
+    /// been taken.
     pub fn step(&mut self, signals: &Fd) -> Result<Event> {
-        let entry = |fd, wanted, events| libc::pollfd { fd: if wanted { fd } else { -1 }, events, revents: 0 };
-        let master_events = libc::POLLIN | if self.typed.is_empty() { 0 } else { libc::POLLOUT };
+        let entry = |fd: i32, events: i16| libc::pollfd { fd: if events == 0 { -1 } else { fd }, events, revents: 0 };
+        let wants = |wanted: bool, events: i16| if wanted { events } else { 0 };
+        let open = self.master.is_some();
+        let (typed, shown) = (!self.typed.is_empty(), !self.shown.is_empty());
         let mut fds = [
-            entry(signals.raw(), true, libc::POLLIN),
-            entry(self.master.raw(), self.output_open, master_events),
-            // Nothing more is read while the container has not taken the last.
-            entry(STDIN, self.input_open && self.typed.is_empty(), libc::POLLIN),
+            entry(signals.raw(), libc::POLLIN),
+            entry(
+                self.master.as_ref().map_or(-1, Fd::raw),
+                wants(open && !shown, libc::POLLIN) | wants(open && typed, libc::POLLOUT),
+            ),
+            entry(STDIN, wants(open && !typed, libc::POLLIN)),
+            entry(self.screen.raw(), wants(shown, libc::POLLOUT)),
         ];
         sys::poll(&mut fds, -1).context("poll")?;
-        let [signal, master, input] = fds.map(|entry| entry.revents);
-        if input != 0 {
-            self.take_input();
+        let [signal, master, input, screen] = fds.map(|entry| entry.revents);
+        if screen != 0 {
+            self.show();
         }
         if master & libc::POLLOUT != 0 {
             self.pass_input();
         }
         if master & !libc::POLLOUT != 0 {
-            self.output_open = self.copy_output();
+            self.take_output();
+        }
+        if input != 0 {
+            self.take_input();
         }
         Ok(if signal != 0 { Event::Signal } else { Event::Copied })
     }
@@ -148,38 +169,59 @@ impl Relay {
         let mut buffer = [0; 4096];
         match sys::read(STDIN, &mut buffer) {
             Ok(n) if n > 0 => self.typed.extend_from_slice(&buffer[..n]),
-            // The terminal has hung up; the container goes on without input.
-            _ => self.input_open = false,
+            _ => self.hang_up(),
         }
     }
 
-    /// A pty takes what its line discipline has room for, in one write that may be short.
+    /// A pty takes what its line discipline has room for.
     fn pass_input(&mut self) {
-        let chunk = self.typed.len().min(256);
-        match sys::write(self.master.raw(), &self.typed[..chunk]) {
+        let Some(master) = &self.master else { return };
+        match sys::write(master.raw(), &self.typed) {
             Ok(n) => drop(self.typed.drain(..n)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.typed.clear(),
         }
     }
 
-    /// `false` once the other side is closed: a pty answers EIO then.
-    fn copy_output(&self) -> bool {
+    /// A pty answers EIO once its other side is closed.
+    fn take_output(&mut self) {
+        let Some(master) = &self.master else { return };
         let mut buffer = [0; 16 * 1024];
-        match sys::read(self.master.raw(), &mut buffer) {
-            Ok(0) | Err(_) => false,
-            Ok(n) => sys::write_all(STDOUT, &buffer[..n]).is_ok(),
+        match sys::read(master.raw(), &mut buffer) {
+            Ok(n) if n > 0 => self.shown.extend_from_slice(&buffer[..n]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            _ => self.master = None,
+        }
+        self.show();
+    }
+
+    fn show(&mut self) {
+        match sys::write(self.screen.raw(), &self.shown) {
+            Ok(n) => drop(self.shown.drain(..n)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => {
+                self.shown.clear();
+                self.hang_up();
+            }
         }
     }
 
-    /// Copies what the container wrote before it ended.
+    /// Copies what the container wrote before it ended, as far as somebody reads it within a second.
     pub fn drain(&mut self) {
-        while self.output_open {
-            let mut fds = [libc::pollfd { fd: self.master.raw(), events: libc::POLLIN, revents: 0 }];
-            if !matches!(sys::poll(&mut fds, 0), Ok(1..)) {
+        const LAST_WORDS: i32 = 1000;
+        while self.master.is_some() || !self.shown.is_empty() {
+            if self.shown.is_empty() {
+                self.take_output();
+                if self.shown.is_empty() {
+                    return;
+                }
+                continue;
+            }
+            let mut screen = [libc::pollfd { fd: self.screen.raw(), events: libc::POLLOUT, revents: 0 }];
+            if !matches!(sys::poll(&mut screen, LAST_WORDS), Ok(1..)) {
                 return;
             }
-            self.output_open = self.copy_output();
+            self.show();
         }
     }
 }
