@@ -111,7 +111,7 @@ check 'in a delegated cgroup a limit holds' '137' delegated \
 check '  and 64 MB fit into 128' '0' delegated \
     'mydocker run --rm --network none --memory 128m busybox dd if=/dev/zero of=/dev/null bs=64M count=1'
 command delegated-pids 'delegated "mydocker run --rm --network none --pids-limit 10 busybox sleep 2" &
-    for _ in $(seq 50); do find /sys/fs/cgroup/user.slice -name pids.max -exec grep -x 10 {} + && break; usleep 100000; done
+    for _ in $(seq 50); do find /sys/fs/cgroup/user.slice -name pids.max -exec grep -hx 10 {} + && break; usleep 100000; done
     wait'
 check '  pids' '0 10' delegated-pids
 check '  no container is left in it' '0 0' sh -c "find $slice -type d -name '[0-9a-f]*' | wc -l"

@@ -21,8 +21,8 @@ steps() { # WHO CALL...
         at=$((at + ${line:-0}))
     done
 }
-steps engine cgroup 'clone(' uid_map gid_map 'mkdir(' config.json memfd_create F_ADD_SEALS 'wait4(' 'rmdir('
-steps child 'unshare(' 'mount("overlay"' 'mount("proc"' 'pivot_root(".", ".")' 'umount2(".", ' 'execveat(' PR_CAPBSET_DROP \
+steps engine cgroup 'clone(' uid_map gid_map 'mkdir(' config.json 'wait4(' 'rmdir('
+steps child 'unshare(' 'open_tree(' 'mount_setattr(' 'mount("overlay"' 'mount("proc"' 'pivot_root(".", ".")' 'umount2(".", ' 'execveat(' PR_CAPBSET_DROP \
     'setgroups(' 'capset(' 'execve('
 for call in clone unshare mount pivot_root umount2 capset setgroups mkdir; do
     like "  $call has its reason in a few words" "$(grep -E "^(engine|child) +$call\(" <<<"$err")" '\) = .*   [^ ]+( [^ ]+){3}'

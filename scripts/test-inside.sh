@@ -87,7 +87,7 @@ like '/etc/hosts has the hostname' "$(sed 1,3d <<<"$out")" "[[:space:]]$(head -n
 name=$(uname -n)
 gives '--hostname' $'box\nbox' run --hostname box busybox sh -c 'hostname; cat /etc/hostname'
 is 'the host keeps its own' "$(uname -n)" "$name"
-ok 'without a network: no /etc/resolv.conf of the engine' run busybox test ! -e /etc/resolv.conf
+ok '/etc/resolv.conf is there' run busybox test -f /etc/resolv.conf
 gives 'these three can be written' 3 run busybox sh -c 'for f in hosts hostname resolv.conf; do echo x >>/etc/$f; done; grep -lx x /etc/hosts /etc/hostname /etc/resolv.conf | wc -l'
 
 # ---------------------------------------------------------------- the root, tmpfs, volumes
@@ -172,4 +172,31 @@ is '50 at once all succeed' "$good" 50
 is 'each printed its own line' "$(sort -n "$room"/50/* | cut -d' ' -f1 | xargs)" "$(seq -s' ' 0 49)"
 is 'each had its own hostname' "$(cut -d' ' -f2 "$room"/50/* | sort -u | wc -l)" 50
 nothing_remains 'after 50 at once nothing remains'
+# CVE-2019-5736: the image's command is /proc/self/exe, so the engine itself runs inside (here it waits at a pipe),
+# and a root who has every capability in there tries to write it.
+mkdir -p "$room/exe/images/docker.io+library+x:latest"
+mkfifo "$room/exe/images/docker.io+library+x:latest/facts.json"
+before=$(sha256sum <"$mydocker")
+mydocker run --rm --network none --name exe -v "$room/exe:/s" -e MYDOCKER_HOME=/s busybox /proc/self/exe run x &
+for _ in $(seq 100); do
+    pid=$(sed -n 's/.*"pid":\([0-9]*\).*/\1/p' "$MYDOCKER_HOME/containers/exe/state" 2>/dev/null)
+    [[ $pid && $(tr '\0' ' ' <"/proc/$pid/cmdline") == '/proc/self/exe run x ' ]] && break
+    sleep 0.1
+done
+inside() { nsenter -t "$pid" -U -m -p --preserve-credentials sh -c "$1" 2>/dev/null; }
+ok 'the engine runs inside' test "$(tr '\0' ' ' <"/proc/$pid/cmdline")" = '/proc/self/exe run x '
+for attack in 'echo x >/proc/1/exe' 'truncate -s 0 /proc/1/exe' 'chmod 777 /proc/1/exe' 'mount -o remount,rw /proc/1/exe' \
+    'mount --bind /proc/1/exe /tmp' 'cp /bin/true /proc/1/exe' 'exec 9<>/proc/1/exe'; do
+    inside "$attack"
+    report $(($? != 0)) "CVE-2019-5736: $attack"
+done
+mydocker rm -f exe >/dev/null
+wait %% 2>/dev/null
+is '  its own program is unchanged' "$(sha256sum <"$mydocker")" "$before"
+# Without user namespaces nobody inside gets new capabilities, and with them the host's cgroups.
+for attack in 'unshare -r true' 'unshare -Ur true' 'mkdir /c; mount -t cgroup2 none /c' 'mount -t cgroup -o pids none /tmp'; do
+    exits "no way to the host's cgroups: $attack" 1 run busybox sh -c "$attack || exit 1"
+done
+exits 'standard input that is a directory' 125 sh -c 'mydocker run --rm --network none busybox true </'
+exits 'standard error that is a directory' 125 sh -c 'mydocker run --rm --network none busybox true 2</'
 done_testing

@@ -124,4 +124,41 @@ for option in rm name env workdir user entrypoint hostname interactive tty read-
 done
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$top/Cargo.toml" | head -n 1)
 gives '--version' "mydocker $version" mydocker --version
+# A name leads to an id beside it and nowhere else: rm follows no other link.
+mkdir -p "$room/canary/containers"
+echo alive >"$room/canary/file"
+for target in "$room/canary" ../../canary ../containers .; do
+    ln -sfn "$target" "$MYDOCKER_HOME/containers/web2"
+    fails "rm of a name that leads to $target" 125 'no such container' mydocker rm -f web2
+done
+rm "$MYDOCKER_HOME/containers/web2"
+is '  and the canary lives' "$(cat "$room/canary/file")" alive
+# Somebody else's store is not obeyed, by root least of all.
+cp -a "$MYDOCKER_HOME" "$room/foreign"
+chown -h 1234 "$room/foreign"
+for command in 'run --network none busybox true' 'pull busybox' 'ps -a' 'rm x' 'rmi busybox' images; do
+    # shellcheck disable=SC2086 # several words
+    fails "a foreign store: $command" 125 'belongs to user 1234' env MYDOCKER_HOME="$room/foreign" "$mydocker" $command
+done
+# The caller's umask has no say in the store.
+ok 'a pull with umask 077' sh -c 'umask 077; MYDOCKER_HOME=$1/masked exec "$2" pull busybox' sh "$room" "$mydocker"
+ok '  everybody may use /dev/null' env MYDOCKER_HOME="$room/masked" "$mydocker" run --rm --network none -u 1000 busybox \
+    sh -c 'echo >/dev/null'
+# rm ends a process that has outlived its engine: it had asked the kernel to forget the parent-death signal.
+mydocker run --network none --name survivor -v /usr:/usr:ro -v /lib:/lib:ro -v /lib64:/lib64:ro busybox \
+    /usr/bin/setpriv --pdeathsig clear sleep 1000 &
+engine=$!
+for _ in $(seq 100); do
+    pid=$(sed -n 's/.*"pid":\([0-9]*\).*/\1/p' "$MYDOCKER_HOME/containers/survivor/state" 2>/dev/null)
+    [[ $pid && $(cat "/proc/$pid/comm") == sleep ]] && break
+    sleep 0.1
+done
+kill -9 "$engine"
+wait "$engine" 2>/dev/null
+sleep 0.2
+ok 'a process outlives its engine' kill -0 "$pid"
+like '  ps -a calls it dead' "$(mydocker ps -a)" 'Dead.*survivor'
+ok '  rm' mydocker rm survivor
+report "$(kill -0 "$pid" 2>/dev/null; echo $?)" '  ends it'
+is '  and its cgroup is gone' "$(find /sys/fs/cgroup -path '*/mydocker/*' -type d)" ''
 done_testing

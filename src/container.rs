@@ -8,9 +8,9 @@
 //! clone(new namespaces) ------------------> moves itself into the cgroup
 //! id maps                                   network and cgroup namespaces
 //! containers/<id>/ with config.json
-//! "build" --------------------------------> mounts, pivot_root, terminal
-//! a sealed copy of the engine <------------ "terminal" with the pty's master
-//! "program" with the copy ----------------> executes it: mydocker child
+//! "build" --------------------------------> mounts, pivot_root
+//!                         <---------------- "terminal" with the pty's master
+//!                                           executes itself anew, sealed: mydocker child
 //! slirp4netns, if asked for <-------------- "namespace"
 //! "network" ------------------------------> capabilities, groups, ids
 //!                         <---------------- end of file: execve has happened
@@ -297,11 +297,6 @@ impl Run<'_> {
         container.running(running.pid)?;
         sys::why("ids and directory are there: the child can build");
         sys::send_message(&running.control, say::BUILD, None).or_else(child_is_gone)?;
-        // Copied while it does.
-        let program = init::sealed_copy()?;
-        sys::why("here is what to execute");
-        sys::send_message(&running.control, say::PROGRAM, Some(&program)).or_else(child_is_gone)?;
-        drop(program);
         if self.bundle.network == Network::Slirp {
             connect(running, self.options.network.is_some())?;
         }

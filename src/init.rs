@@ -3,12 +3,14 @@
 //! The process that the engine cloned is pid 1 of the container, and becomes its command in two steps.
 //! [`start`] runs in the copy of the engine that clone(2) made: it moves into its cgroup, makes the
 //! namespaces that are left to make, and builds the container's world, as root of its user namespace. Then it
-//! executes the engine anew from a sealed copy in memory. [`main`] is that new program, `mydocker child`: it
-//! gives up what it may, and becomes the command.
+//! executes the engine anew, sealed. [`main`] is that new program, `mydocker child`: it gives up what it may, and
+//! becomes the command.
 //!
-//! Why the copy: a container can reach the binary that runs in it through /proc/PID/exe, and a root in
-//! there whose id is the owner's could write to it (CVE-2019-5736). A sealed memfd nobody can write. The engine
-//! makes it while the world is built, and nobody but us is in the container before it is executed.
+//! Why anew: a container can reach the binary that runs in it through /proc/PID/exe, and a root in there whose id
+//! is the owner's could write to it (CVE-2019-5736). So what runs there is the engine as seen through a mount that
+//! is read-only and attached nowhere: no process can change such a mount, and none can write through it. Where the
+//! kernel makes none, it is a copy in a sealed memfd, which costs a quarter of a run. Until then nobody but us is
+//! in the container.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -29,8 +31,6 @@ const CONTROL: i32 = 3;
 pub mod say {
     /// Engine: the id maps are written, the container's directory is there.
     pub const BUILD: &[u8] = b"build";
-    /// Engine: here is the program to execute (with the descriptor).
-    pub const PROGRAM: &[u8] = b"program";
     /// Engine: the network is up.
     pub const NETWORK: &[u8] = b"network";
     /// Child: there is a network namespace, slirp4netns can have it.
@@ -56,12 +56,12 @@ pub fn start(engines: Fd, control: &Fd, plan: &Plan) -> ! {
     sys::set_who("child");
     sys::why("the engine's end of the socket: only the engine may hold it open");
     drop(engines);
-    let error = build_world(control, plan).and_then(|()| execute_copy(control, plan.bundle)).err();
+    let error = build_world(control, plan).and_then(|program| execute(&program, plan.bundle)).err();
     report(control, error.unwrap_or_else(|| Error::new("mydocker child did not start")))
 }
 
-/// Everything around the command.
-fn build_world(control: &Fd, plan: &Plan) -> Result<()> {
+/// Everything around the command. Returns the program to execute, which has no path any more in there.
+fn build_world(control: &Fd, plan: &Plan) -> Result<Fd> {
     sys::why("when the engine dies, so does its child");
     sys::set_parent_death_signal(libc::SIGKILL).context("prctl(PR_SET_PDEATHSIG)")?;
     plan.cgroups.enter()?;
@@ -71,6 +71,7 @@ fn build_world(control: &Fd, plan: &Plan) -> Result<()> {
     make_namespaces(control, plan.bundle.network)?;
     sys::why("wait until the id maps are written: until then this is nobody's root");
     hear(control)?;
+    let program = sealed_program()?;
     rootfs::build(plan.bundle, plan.store, plan.id)?;
     if plan.bundle.network != Network::Host {
         sys::why("127.0.0.1 of the container's own");
@@ -86,7 +87,8 @@ fn build_world(control: &Fd, plan: &Plan) -> Result<()> {
         sys::send_message(control, say::TERMINAL, Some(&master)).context("sendmsg")?;
         terminal::control(&slave)?;
     }
-    rootfs::seal(plan.bundle)
+    rootfs::seal(plan.bundle)?;
+    Ok(program)
 }
 
 /// A cgroup namespace takes the cgroup that the process is in for its root: only now. The network namespace takes
@@ -102,28 +104,29 @@ fn make_namespaces(control: &Fd, network: Network) -> Result<()> {
     Ok(())
 }
 
-/// Waits for the engine's next word, and a descriptor if one comes along. An engine that has failed says so
-/// itself; then the child just ends.
-fn hear(control: &Fd) -> Result<Option<Fd>> {
+/// Waits for the engine's next word. An engine that has failed says so itself; then the child just ends.
+fn hear(control: &Fd) -> Result<()> {
     match sys::receive_message(control, &mut [0; 16], 0).context("recvmsg")? {
         (0, _) => sys::exit(1),
-        (_, fd) => Ok(fd),
+        _ => Ok(()),
     }
 }
 
-/// Becomes `mydocker child`, from the copy that the engine has made meanwhile. What that needs to know goes along
-/// as arguments; the environment of the image does not, for the C library obeys some of it.
-fn execute_copy(control: &Fd, bundle: &Bundle) -> Result<()> {
-    sys::why("wait for the program to execute");
-    let program = hear(control)?.ok_or_else(|| Error::new("the engine sent no program"))?;
-    let words = [OsString::from("mydocker"), "child".into()].into_iter().chain(Order::of(bundle).to_words());
-    let argv = words.map(sys::cstr).collect::<std::io::Result<Vec<CString>>>().context("the command")?;
-    sys::why("/proc/PID/exe in the container is a copy that nobody can write (CVE-2019-5736)");
-    Err(sys::execveat(&program, &argv, &[])).context("execveat of the sealed copy")
+/// The engine's own program, as nobody in the container can write it.
+fn sealed_program() -> Result<Fd> {
+    let path = sys::readlink("/proc/self/exe").context("readlink /proc/self/exe")?;
+    sys::why("the engine's program through a mount of its own, attached nowhere");
+    let clone = sys::open_tree_clone(&path).and_then(|tree| {
+        sys::why("read-only: through it nobody can write the program (CVE-2019-5736)");
+        sys::mount_set_read_only(&tree)?;
+        Ok(tree)
+    });
+    // Linux before 5.12, or the file is gone: an engine that was replaced meanwhile.
+    clone.or_else(|_| sealed_copy())
 }
 
-/// The engine's own program in a memfd, sealed.
-pub fn sealed_copy() -> Result<Fd> {
+/// The engine's own program in a memfd that nobody can write, root included.
+fn sealed_copy() -> Result<Fd> {
     let own = sys::open("/proc/self/exe", libc::O_RDONLY, 0).context("open /proc/self/exe")?;
     let copy = sys::memfd_create("mydocker").context("memfd_create")?;
     // Less than was asked for is the end of a regular file.
@@ -133,6 +136,15 @@ pub fn sealed_copy() -> Result<Fd> {
     sys::why("nobody can write it from here on");
     sys::seal(&copy).context("fcntl(F_ADD_SEALS)")?;
     Ok(copy)
+}
+
+/// Becomes `mydocker child`. What that needs to know goes along as arguments; the environment of the image does
+/// not, for the C library obeys some of it.
+fn execute(program: &Fd, bundle: &Bundle) -> Result<()> {
+    let words = [OsString::from("mydocker"), "child".into()].into_iter().chain(Order::of(bundle).to_words());
+    let argv = words.map(sys::cstr).collect::<std::io::Result<Vec<CString>>>().context("the command")?;
+    sys::why("the engine anew: from here on /proc/PID/exe is the sealed program");
+    Err(sys::execveat(program, &argv, &[])).context("execveat of the sealed program")
 }
 
 /// Tells the engine why there will be no command, and ends.
@@ -241,7 +253,7 @@ fn become_command(control: &Fd, order: &Order) -> Result<()> {
     }
     sys::why("the engine had blocked them");
     sys::unblock_signals().context("rt_sigprocmask")?;
-    execute(order)
+    execute_command(order)
 }
 
 /// The working directory, made where the image has none, as docker does. It must lie inside the root: a
@@ -279,7 +291,7 @@ fn stay_bound(control: &Fd) -> Result<()> {
 }
 
 /// Looks the command up in the container's own PATH, as execvp(3) does, and becomes it.
-fn execute(order: &Order) -> Result<()> {
+fn execute_command(order: &Order) -> Result<()> {
     let strings = |list: &[OsString]| list.iter().map(sys::cstr).collect::<std::io::Result<Vec<CString>>>();
     let argv = strings(&order.args).context("the command's arguments")?;
     let env = strings(&order.env).context("the command's environment")?;

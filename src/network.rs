@@ -105,12 +105,11 @@ pub fn write_etc(upper: &Path, etc: Etc, network: Network, hostname: &str) -> Re
     sys::why("for the files of /etc that depend on the network");
     make_like(&dir, attributes)?;
     let files = [
-        ("hostname", Some(format!("{hostname}\n"))),
-        ("hosts", Some(hosts(network, hostname))),
+        ("hostname", format!("{hostname}\n")),
+        ("hosts", hosts(network, hostname)),
         ("resolv.conf", resolv_conf(network)),
     ];
     for (name, text) in files {
-        let Some(text) = text else { continue };
         sys::why("hides the image's own");
         let file = dir.join(name);
         sys::write_file(&file, 0o644, text.as_bytes()).context(format_args!("write {}", file.display()))?;
@@ -144,15 +143,14 @@ fn hosts(network: Network, hostname: &str) -> String {
     )
 }
 
-/// `None`, without a network: there is nobody to ask, and the image's own file does no harm.
-fn resolv_conf(network: Network) -> Option<String> {
+fn resolv_conf(network: Network) -> String {
     match network {
-        Network::None => None,
-        Network::Host => Some(host_file("/etc/resolv.conf")),
+        Network::None => "# --network none: there is nobody to ask\n".to_string(),
+        Network::Host => host_file("/etc/resolv.conf"),
         Network::Slirp => {
             let host = host_file("/etc/resolv.conf");
             let kept = host.lines().filter(|line| line.starts_with("search ") || line.starts_with("options "));
-            Some(kept.map(|line| format!("{line}\n")).chain([format!("nameserver {SLIRP_DNS}\n")]).collect())
+            kept.map(|line| format!("{line}\n")).chain([format!("nameserver {SLIRP_DNS}\n")]).collect()
         }
     }
 }
@@ -170,7 +168,7 @@ mod tests {
     fn the_container_knows_its_own_name() {
         assert!(hosts(Network::Slirp, "web").ends_with("10.0.2.100\tweb\n"));
         assert!(hosts(Network::None, "web").ends_with("127.0.0.1\tweb\n"));
-        assert_eq!(resolv_conf(Network::None), None);
-        assert!(resolv_conf(Network::Slirp).is_some_and(|text| text.ends_with("nameserver 10.0.2.3\n")));
+        assert!(!resolv_conf(Network::None).contains("nameserver"));
+        assert!(resolv_conf(Network::Slirp).ends_with("nameserver 10.0.2.3\n"));
     }
 }

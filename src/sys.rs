@@ -755,6 +755,35 @@ pub fn mount_read_only(path: impl AsRef<Path>) -> io::Result<()> {
     result.map(drop)
 }
 
+/// open_tree(2) with OPEN_TREE_CLONE: a new mount of what is at `path`, attached nowhere.
+pub fn open_tree_clone(path: impl AsRef<Path>) -> io::Result<Fd> {
+    let path = path.as_ref();
+    let c = cstr(path)?;
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    // SAFETY: the C string outlives the call.
+    let result = check(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, c.as_ptr(), flags) });
+    tell(&result, format_args!("open_tree(AT_FDCWD, {path:?}, OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC)"));
+    owned(result)
+}
+
+/// mount_setattr(2) of the mount that a descriptor stands for.
+pub fn mount_set_read_only(mount: &Fd) -> io::Result<()> {
+    // SAFETY: an all-zero mount_attr is valid, it holds numbers only.
+    let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
+    attributes.attr_set = libc::MOUNT_ATTR_RDONLY;
+    let size = std::mem::size_of::<libc::mount_attr>();
+    let empty = c"";
+    // SAFETY: the string and the struct, whose size is passed along, outlive the call.
+    let result = check(unsafe {
+        libc::syscall(libc::SYS_mount_setattr, mount.0, empty.as_ptr(), libc::AT_EMPTY_PATH, &attributes, size)
+    });
+    tell(
+        &result,
+        format_args!("mount_setattr({}, \"\", AT_EMPTY_PATH, {{attr_set=MOUNT_ATTR_RDONLY}}, {size})", mount.0),
+    );
+    result.map(drop)
+}
+
 // ---- processes ----
 
 /// clone(2) with these namespaces and SIGCHLD at its end, as fork(2) otherwise: the child has a
