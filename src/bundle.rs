@@ -94,7 +94,7 @@ impl Network {
 
 /// Files and directories of /proc and /sys that tell of the host or reach it; docker hides the same.
 pub const MASKED_FILES: &[&str] =
-    &["/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_list"];
+    &["/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list"];
 pub const MASKED_DIRECTORIES: &[&str] =
     &["/proc/acpi", "/proc/asound", "/proc/scsi", "/sys/devices/virtual/powercap", "/sys/firmware"];
 

@@ -30,6 +30,7 @@ use crate::cgroup::Cgroups;
 use crate::error::{say, Context, Error, Result};
 use crate::facts::{self, Facts};
 use crate::idmap::{self, IdMap};
+use crate::image;
 use crate::init::{self, say, Plan};
 use crate::json::Json;
 use crate::network;
@@ -55,7 +56,7 @@ pub fn run(options: &RunOptions) -> Result<i32> {
     sys::default_ignored_signals().context("read /proc/self/status")?;
     let store = Store::of_caller()?;
     let map = IdMap::of_caller()?;
-    let image = find_image(&store, options, &map)?;
+    let (image, lock) = find_image(&store, options, &map)?;
     let of_image = image.config.get("config").get("User").str().unwrap_or_default();
     let found = user::find(options.user.as_deref().unwrap_or(of_image), &image.passwd, &image.group, &map)?;
 
@@ -67,7 +68,7 @@ pub fn run(options: &RunOptions) -> Result<i32> {
     sys::why("signals wait from here on, and are passed to the command");
     sys::block_signals().context("rt_sigprocmask")?;
     let run = Run { store: &store, map: &map, options, image: &image, bundle: &bundle, id: &id };
-    let (container, running) = run.start()?;
+    let (container, running) = run.start(lock)?;
     let code = supervise(running);
     container.stopped(code)?;
     if options.remove {
@@ -90,12 +91,14 @@ fn wants_terminal(options: &RunOptions) -> Result<bool> {
 
 // ---- the image ----
 
-fn find_image(store: &Store, options: &RunOptions, map: &IdMap) -> Result<Facts> {
+/// The image, and a lock that keeps `rmi` away from it until the container's `config.json` says that it is in use.
+fn find_image(store: &Store, options: &RunOptions, map: &IdMap) -> Result<(Facts, Fd)> {
     let reference = Reference::parse(&options.image)?;
     if options.pull != PullPolicy::Always {
-        let found = facts::find(store, &reference, map)?;
-        if let Some(image) = found.filter(|image| fits(image, options.platform.as_deref())) {
-            return Ok(image);
+        if let Some(found) = find_locked(store, &reference, map)? {
+            if fits(&found.0, options.platform.as_deref()) {
+                return Ok(found);
+            }
         }
         if options.pull == PullPolicy::Never {
             return Err(
@@ -105,7 +108,20 @@ fn find_image(store: &Store, options: &RunOptions, map: &IdMap) -> Result<Facts>
     }
     let how = pull::Options { platform: options.platform.clone(), mirror: options.mirror.clone() };
     pull::pull(store, &reference, &how, map)?;
-    facts::find(store, &reference, map)?.ok_or_else(|| Error::new(format!("{reference} was removed just now")))
+    if let Some(found) = find_locked(store, &reference, map)? {
+        return Ok(found);
+    }
+    // An rmi came in between.
+    pull::pull(store, &reference, &how, map)?;
+    find_locked(store, &reference, map)?.ok_or_else(|| Error::new(format!("{reference} was removed just now")))
+}
+
+fn find_locked(store: &Store, reference: &Reference, map: &IdMap) -> Result<Option<(Facts, Fd)>> {
+    let lock = match image::lock(store, libc::LOCK_SH) {
+        Err(error) if error.errno == Some(libc::ENOENT) => return Ok(None), // there is no store yet
+        lock => lock?,
+    };
+    Ok(facts::find(store, reference, map)?.map(|facts| (facts, lock)))
 }
 
 /// Whether an image in the store is of the platform that was asked for.
@@ -259,12 +275,12 @@ impl Drop for Running {
 
 impl Run<'_> {
     /// From nothing to a command that runs. On an error the command has never run, and nothing stays.
-    fn start(&self) -> Result<(Container, Running)> {
+    fn start(&self, lock: Fd) -> Result<(Container, Running)> {
         let mut running = self.clone_child()?;
         self.map.write(running.pid)?;
         // The rest is made while the child makes its network namespace, which takes longest of all.
         let container = Container::create(self.store, self.id)?;
-        match self.bring_up(&container, &mut running) {
+        match self.bring_up(&container, &mut running, lock) {
             Ok(()) => Ok((container, running)),
             Err(error) => {
                 drop(running); // first: the child may have mounted what is now to be removed
@@ -289,11 +305,12 @@ impl Run<'_> {
         Ok(Running { pid, ended: false, control, _cgroups: cgroups, network: None, terminal: None })
     }
 
-    fn bring_up(&self, container: &Container, running: &mut Running) -> Result<()> {
+    fn bring_up(&self, container: &Container, running: &mut Running, lock: Fd) -> Result<()> {
         if self.bundle.name != self.id {
             container.claim_name(self.store, &self.bundle.name)?;
         }
         write_bundle(container, self.image, self.bundle)?;
+        drop(lock); // from here on `rmi` sees that the image is in use
         container.running(running.pid)?;
         sys::why("ids and directory are there: the child can build");
         sys::send_message(&running.control, say::BUILD, None).or_else(child_is_gone)?;

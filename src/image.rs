@@ -90,6 +90,7 @@ pub fn lock(store: &Store, operation: i32) -> Result<Fd> {
 pub fn try_lock(store: &Store, operation: i32) -> Result<Option<Fd>> {
     let path = store.tmp();
     let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+    sys::why("shared to use or add images, alone to remove some");
     let fd = sys::open(&path, flags, 0).context(format_args!("open {}", path.display()))?;
     match sys::flock(&fd, operation) {
         Ok(()) => Ok(Some(fd)),
