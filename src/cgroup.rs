@@ -11,6 +11,7 @@
 //! (a `0` written to version 1's `tasks`) needs no lock (kernel/cgroup/cgroup.c, cgroup_procs_write_start).
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
@@ -132,8 +133,8 @@ fn version() -> Version {
 #[derive(Default)]
 pub struct Cgroups {
     dirs: Vec<PathBuf>,
-    /// The files that a process moves itself in by, open for writing.
-    entrances: Vec<Fd>,
+    /// The files that a process moves itself in by, open for writing; the engine's exit closes them.
+    entrances: Vec<ManuallyDrop<Fd>>,
 }
 
 impl Cgroups {
@@ -156,11 +157,6 @@ impl Cgroups {
             sys::write(file.raw(), b"0").context("move into the container's cgroup")?;
         }
         Ok(())
-    }
-
-    /// The engine itself needs no way in.
-    pub fn close_entrances(&mut self) {
-        self.entrances.clear();
     }
 }
 
@@ -191,7 +187,7 @@ fn create_rows(id: &str, rows: &[Row]) -> Result<Cgroups> {
     for dir in &made.dirs {
         let file = dir.join(entrance);
         let fd = sys::open(&file, libc::O_WRONLY, 0).context(format_args!("open {}", file.display()))?;
-        made.entrances.push(fd);
+        made.entrances.push(ManuallyDrop::new(fd));
     }
     Ok(made)
 }

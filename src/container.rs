@@ -22,17 +22,19 @@
 //! One socket carries the conversation. An error in the child comes back over it as text, and the
 //! command has then not run. [`run`] is the story, told in this order.
 
-use libc::{CLONE_NEWIPC, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS};
-use std::ffi::OsString;
+use std::mem::ManuallyDrop;
 
-use crate::bundle::{self, Bundle, Network};
+use libc::{CLONE_NEWIPC, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS};
+
+use crate::bundle::{Bundle, Network};
 use crate::cgroup::Cgroups;
+use crate::describe;
 use crate::error::{say, Context, Error, Result};
 use crate::facts::{self, Facts};
 use crate::idmap::{self, IdMap};
 use crate::image;
 use crate::init::{self, say, Plan};
-use crate::json::Json;
+
 use crate::network;
 use crate::options::{PullPolicy, RunOptions};
 use crate::pull;
@@ -42,9 +44,6 @@ use crate::store::{self, Store};
 use crate::sys::{self, Fd, Pid, STDIN, STDOUT};
 use crate::terminal::{self, Event, RawMode, Relay};
 use crate::user;
-
-/// Docker's PATH for an image that names none.
-const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// So many SIGINTs or SIGTERMs that the command does not end at, then it is killed, as docker does: pid 1
 /// of a container does not die of a signal that it has no handler for, pid_namespaces(7).
@@ -62,7 +61,7 @@ pub fn run(options: &RunOptions) -> Result<i32> {
 
     let id = store::random_hex()?;
     let name = options.name.clone().unwrap_or_else(|| id.clone());
-    let bundle = describe(options, &image, found, &map, &id, &name, terminal)?;
+    let bundle = describe::bundle(options, &image, found, &map, &id, &name, terminal)?;
 
     // From here on a signal waits until the engine can do something sensible with it.
     sys::why("signals wait from here on, and are passed to the command");
@@ -132,92 +131,7 @@ fn fits(image: &Facts, platform: Option<&str>) -> bool {
     is("os", parts.next()) && is("architecture", parts.next()) && is("variant", parts.next())
 }
 
-// ---- the bundle ----
-
-/// The image's config and the user's options, made one: OCI image-spec `config.md`, "Conversion to OCI
-/// Runtime Configuration".
-fn describe(
-    options: &RunOptions,
-    image: &Facts,
-    found: user::Found,
-    map: &IdMap,
-    id: &str,
-    name: &str,
-    terminal: bool,
-) -> Result<Bundle> {
-    let config = image.config.get("config");
-    let hostname = options.hostname.clone().unwrap_or_else(|| id.to_string());
-    let network = options.network.unwrap_or(Network::Slirp);
-    let of_image = config.get("WorkingDir").str().filter(|dir| dir.starts_with('/'));
-    Ok(Bundle {
-        args: command(options, config)?,
-        env: environment(options, config, &hostname, found.home.as_deref(), terminal),
-        cwd: options.workdir.as_deref().or(of_image).unwrap_or("/").into(),
-        user: found.user,
-        terminal,
-        hostname,
-        read_only: options.read_only,
-        mounts: bundle::mounts(network, map, options.mounts.clone()),
-        network,
-        limits: options.limits.clone(),
-        uids: map.uids.clone(),
-        gids: map.gids.clone(),
-        image: image.id.clone(),
-        layers: image.layers,
-        reference: Reference::parse(&options.image)?.to_string(),
-        name: name.to_string(),
-        created: sys::now(),
-    })
-}
-
-fn strings(list: &Json) -> impl Iterator<Item = OsString> + '_ {
-    list.list().iter().filter_map(|element| element.str().map(OsString::from))
-}
-
-/// Entrypoint and Cmd; `--entrypoint` takes the place of both, arguments take the place of Cmd.
-fn command(options: &RunOptions, config: &Json) -> Result<Vec<OsString>> {
-    let mut args: Vec<OsString> = match options.entrypoint.as_deref() {
-        None => strings(config.get("Entrypoint")).collect(),
-        Some("") => Vec::new(),
-        Some(program) => vec![program.into()],
-    };
-    if !options.command.is_empty() {
-        args.extend(options.command.iter().cloned());
-    } else if options.entrypoint.is_none() {
-        args.extend(strings(config.get("Cmd")));
-    }
-    if args.is_empty() {
-        return Err(
-            Error::new(format!("the image {} names no command", options.image)).hint("say one behind the image's name")
-        );
-    }
-    Ok(args)
-}
-
-/// What the image sets, what the engine adds, what the user says: of a name that occurs twice the last one
-/// counts. Nothing of the caller's environment goes along.
-fn environment(
-    options: &RunOptions,
-    config: &Json,
-    hostname: &str,
-    home: Option<&str>,
-    terminal: bool,
-) -> Vec<OsString> {
-    let home = format!("HOME={}", home.filter(|dir| !dir.is_empty()).unwrap_or("/"));
-    let engine = [DEFAULT_PATH.to_string(), format!("HOSTNAME={hostname}"), home];
-    let term = terminal.then(|| "TERM=xterm".to_string());
-    let of_engine = engine.into_iter().chain(term).map(OsString::from);
-    let of_user = options.env.iter().cloned();
-    let mut env: Vec<OsString> = Vec::new();
-    for entry in of_engine.chain(strings(config.get("Env"))).chain(of_user) {
-        let name = |entry: &OsString| entry.to_string_lossy().split('=').next().map(str::to_string);
-        match env.iter_mut().find(|known| name(known) == name(&entry)) {
-            Some(known) => *known = entry,
-            None => env.push(entry),
-        }
-    }
-    env
-}
+// ---- start ----
 
 /// Writes everything that the child will need into the container's directory.
 fn write_bundle(container: &Container, image: &Facts, bundle: &Bundle) -> Result<()> {
@@ -238,8 +152,6 @@ fn write_bundle(container: &Container, image: &Facts, bundle: &Bundle) -> Result
         .context(format_args!("write {}", file.display()))
 }
 
-// ---- start ----
-
 /// All that a container is started from.
 struct Run<'a> {
     store: &'a Store,
@@ -255,8 +167,8 @@ struct Running {
     pid: Pid,
     /// The exit status has been taken: the pid is nobody's any more.
     ended: bool,
-    /// The engine's end of the conversation.
-    control: Fd,
+    /// The engine's end of the conversation; the engine's exit closes it.
+    control: ManuallyDrop<Fd>,
     /// Removed when this is dropped, after the process has ended.
     _cgroups: Cgroups,
     network: Option<network::Helper>,
@@ -292,7 +204,7 @@ impl Run<'_> {
 
     /// The child gets a copy of everything here; init.rs goes on with it.
     fn clone_child(&self) -> Result<Running> {
-        let mut cgroups = Cgroups::create(self.id, &self.bundle.limits)?;
+        let cgroups = Cgroups::create(self.id, &self.bundle.limits)?;
         sys::why("engine and child talk over this");
         let (control, theirs) = sys::socketpair().context("socketpair")?;
         let namespaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC;
@@ -301,7 +213,7 @@ impl Run<'_> {
             let plan = Plan { store: &self.store.root, id: self.id, bundle: self.bundle, cgroups: &cgroups };
             init::start(control, &theirs, &plan)
         };
-        cgroups.close_entrances();
+        let control = ManuallyDrop::new(control);
         Ok(Running { pid, ended: false, control, _cgroups: cgroups, network: None, terminal: None })
     }
 
@@ -445,39 +357,4 @@ fn handle(signal: i32, pid: Pid, impatience: &mut u32) -> Result<Option<i32>> {
     // A command that ended just now needs no signal; its SIGCHLD comes next.
     let _ended_just_now = sys::kill(pid, signal);
     Ok(None)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::json;
-
-    fn options(arguments: &[&str]) -> RunOptions {
-        let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-        RunOptions::parse(&arguments).unwrap().unwrap()
-    }
-
-    fn config() -> Json {
-        json::parse(br#"{"Entrypoint":["/e"],"Cmd":["c","d"],"Env":["PATH=/bin","A=1"]}"#).unwrap()
-    }
-
-    fn args(arguments: &[&str]) -> Vec<String> {
-        let args = command(&options(arguments), &config()).unwrap();
-        args.into_iter().map(|a| a.into_string().unwrap()).collect()
-    }
-
-    #[test]
-    fn entrypoint_and_cmd_as_docker_joins_them() {
-        assert_eq!(args(&["i"]), ["/e", "c", "d"]);
-        assert_eq!(args(&["i", "x"]), ["/e", "x"]);
-        assert_eq!(args(&["--entrypoint", "/n", "i"]), ["/n"]);
-        assert_eq!(args(&["--entrypoint", "", "i", "x", "y"]), ["x", "y"]);
-        assert!(command(&options(&["--entrypoint", "", "i"]), &config()).is_err());
-    }
-
-    #[test]
-    fn the_last_word_on_a_variable_counts() {
-        let env = environment(&options(&["-e", "A=2", "-e", "B=3", "i"]), &config(), "h", Some("/root"), false);
-        assert_eq!(env, ["PATH=/bin", "HOSTNAME=h", "HOME=/root", "A=2", "B=3"]);
-    }
 }

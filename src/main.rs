@@ -9,6 +9,7 @@
 // One container, from above:
 mod options; // what the command line may say
 mod container; // the parent's story: clone, maps, bundle, wait, clean up
+mod describe; // image config and options, made one bundle
 mod init; // the child's story: the container's world, and the command
 mod rootfs; // every mount, and the step into the new root
 mod confine; // capabilities, groups, ids, keyring, nested namespaces
