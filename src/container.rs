@@ -34,7 +34,6 @@ use crate::facts::{self, Facts};
 use crate::idmap::{self, IdMap};
 use crate::image;
 use crate::init::{self, say, Plan};
-
 use crate::network;
 use crate::options::{PullPolicy, RunOptions};
 use crate::pull;
