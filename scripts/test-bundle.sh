@@ -49,14 +49,14 @@ is 'capabilities: docker'"'"'s fourteen' "$(field plain '.process.capabilities |
 
 # crun starts the same bundle, once its root is mounted. crun 1.8 refuses a cgroup2
 # beside version 1: a mount namespace without any of it.
-crun_run() { # NAME
+crun_run() { # NAME (its standard input a pipe: crun gives it to the container's user, and /dev/null is the host's)
     local bundle=$containers/$1 image
     image=$MYDOCKER_HOME/images/$(readlink "$MYDOCKER_HOME/images/docker.io+library+busybox:latest")
     mkdir -p "$bundle"/{upper,work,rootfs}
     mount -t overlay -o "lowerdir=$(readlink -f "$image/0"),upperdir=$bundle/upper,workdir=$bundle/work" overlay "$bundle/rootfs" ||
         bail 'cannot mount the overlay'
     # All that it prints is the container's own.
-    try timeout 20 unshare -m sh -c 'umount /sys/fs/cgroup/unified; exec crun --root "$1" --cgroup-manager=disabled run -b "$2" test' \
+    try timeout 20 unshare -m sh -c 'umount /sys/fs/cgroup/unified; : | crun --root "$1" --cgroup-manager=disabled run -b "$2" test' \
         sh "$room/crun" "$(readlink -f "$bundle")"
     umount "$bundle/rootfs"
 }
