@@ -738,19 +738,25 @@ pub fn pivot_root(new: &str, old: &str) -> io::Result<()> {
 
 /// mount_setattr(2) (Linux 5.12): a mount and all below it become read-only; what else they are stays.
 pub fn mount_read_only(path: impl AsRef<Path>) -> io::Result<()> {
-    let path = path.as_ref();
+    mount_setattr_read_only(libc::AT_FDCWD, path.as_ref(), libc::AT_RECURSIVE, "AT_RECURSIVE")
+}
+
+/// The same of the one mount that a descriptor stands for.
+pub fn mount_set_read_only(mount: &Fd) -> io::Result<()> {
+    mount_setattr_read_only(mount.0, Path::new(""), libc::AT_EMPTY_PATH, "AT_EMPTY_PATH")
+}
+
+fn mount_setattr_read_only(at: c_int, path: &Path, flags: c_int, flags_name: &str) -> io::Result<()> {
     let c = cstr(path)?;
     // SAFETY: an all-zero mount_attr is valid, it holds numbers only.
     let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
     attributes.attr_set = libc::MOUNT_ATTR_RDONLY;
     let size = std::mem::size_of::<libc::mount_attr>();
     // SAFETY: the path and the struct, whose size is passed along, outlive the call.
-    let result = check(unsafe {
-        libc::syscall(libc::SYS_mount_setattr, libc::AT_FDCWD, c.as_ptr(), libc::AT_RECURSIVE, &attributes, size)
-    });
+    let result = check(unsafe { libc::syscall(libc::SYS_mount_setattr, at, c.as_ptr(), flags, &attributes, size) });
     tell(
         &result,
-        format_args!("mount_setattr(AT_FDCWD, {path:?}, AT_RECURSIVE, {{attr_set=MOUNT_ATTR_RDONLY}}, {size})"),
+        format_args!("mount_setattr({}, {path:?}, {flags_name}, {{attr_set=MOUNT_ATTR_RDONLY}}, {size})", At(at)),
     );
     result.map(drop)
 }
@@ -764,24 +770,6 @@ pub fn open_tree_clone(path: impl AsRef<Path>) -> io::Result<Fd> {
     let result = check(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, c.as_ptr(), flags) });
     tell(&result, format_args!("open_tree(AT_FDCWD, {path:?}, OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC)"));
     owned(result)
-}
-
-/// mount_setattr(2) of the mount that a descriptor stands for.
-pub fn mount_set_read_only(mount: &Fd) -> io::Result<()> {
-    // SAFETY: an all-zero mount_attr is valid, it holds numbers only.
-    let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
-    attributes.attr_set = libc::MOUNT_ATTR_RDONLY;
-    let size = std::mem::size_of::<libc::mount_attr>();
-    let empty = c"";
-    // SAFETY: the string and the struct, whose size is passed along, outlive the call.
-    let result = check(unsafe {
-        libc::syscall(libc::SYS_mount_setattr, mount.0, empty.as_ptr(), libc::AT_EMPTY_PATH, &attributes, size)
-    });
-    tell(
-        &result,
-        format_args!("mount_setattr({}, \"\", AT_EMPTY_PATH, {{attr_set=MOUNT_ATTR_RDONLY}}, {size})", mount.0),
-    );
-    result.map(drop)
 }
 
 // ---- processes ----
