@@ -222,10 +222,11 @@ fn sweep(store: &Store, map: &IdMap) -> Result<()> {
     for entry in std::fs::read_dir(store.tmp()).context("list the store's tmp")? {
         let entry = entry.context("list the store's tmp")?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        // A layer in the making is written under this lock alone; other things are moved through
-        // here without it, but not for an hour.
+        // A layer, an image or a reference in the making is written under this lock alone; other
+        // things are moved through here without it, but not for an hour.
+        let in_the_making = name.contains(".layer") || name.starts_with("image-") || name.starts_with("reference-");
         let age = match () {
-            () if name.contains(".layer") => 0,
+            () if in_the_making => 0,
             () if name.ends_with(".blob") => BLOB_AGE,
             () => OTHER_AGE,
         };
