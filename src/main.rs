@@ -39,6 +39,34 @@ mod rmi; // images, rmi
 mod facts; // what a run needs to know of an image, in one file
 mod store; // where things are kept
 
+// One DNS query:
+mod dns; // the loop, and the story of a query
+mod dns_options; // what its command line may say
+mod dns_listen; // where queries come in
+mod dns_query; // what a client asks, and the replies it gets
+mod dns_local; // names that are answered here
+mod dns_hosts; // hosts(5)
+mod dns_cache; // answers by question, aged
+mod dns_forward; // the way to the upstreams and back
+mod dns_flight; // queries that wait for an upstream
+mod dns_upstream; // the servers that are asked, and the sockets to them
+mod dns_answer; // what an upstream says
+mod dns_dial; // asked by TCP
+mod dns_tcp; // messages on a stream, and the clients that have one open
+mod dns_reply; // replies on their way, and the log
+
+// One DNS message:
+mod dns_message; // RFC 1035 in memory: header bits, questions, records
+mod dns_name; // names on the wire, and pointers
+mod dns_record; // the data of records: A, CNAME, SOA, ...
+mod dns_whole; // a message taken apart, and put together
+mod dns_decode; // a message explained: the command
+mod dns_view; // field by field
+mod dns_fields; // what is in a field
+mod dns_tables; // the fields of each type
+mod dns_page; // how a field is shown
+mod dns_index; // by hash, and in a row
+
 // The ground:
 mod error; // what was tried, on what, and what to do
 mod json; // RFC 8259
@@ -79,6 +107,12 @@ const COMMANDS: &[Command] = &[
     Command { name: "rmi", arguments: "[-f] IMAGE...", summary: "Removes images", run: rmi },
     Command { name: "ps", arguments: "[-a]", summary: "Lists running containers, with -a all", run: ps },
     Command { name: "rm", arguments: "[-f] CONTAINER...", summary: "Removes containers", run: rm },
+    Command {
+        name: "dns",
+        arguments: "[OPTIONS]",
+        summary: "Forwards DNS queries, and keeps the answers",
+        run: dns::main,
+    },
 ];
 
 /// The whole program: arguments in, exit code out. `main` in sys.rs calls it.

@@ -12,6 +12,7 @@ use std::cell::Cell;
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,8 @@ static VERBOSE: AtomicBool = AtomicBool::new(false);
 thread_local! {
     static WHO: Cell<&'static str> = const { Cell::new("engine") };
     static WHY: Cell<&'static str> = const { Cell::new("") };
+    /// How many more calls are told, where not all are.
+    static UNTOLD: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
 /// Switches the telling on (`-v`).
@@ -57,6 +60,16 @@ pub fn quietly<T>(calls: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Makes calls that repeat a few: the first few are told, then a line says that it goes on like that.
+pub fn quietly_after_first<T>(calls: impl FnOnce() -> T) -> T {
+    UNTOLD.set(Some(3));
+    let result = calls();
+    if UNTOLD.take() == Some(0) {
+        tell_line(format_args!("... and so on"));
+    }
+    result
+}
+
 /// Prints one call and its result in one `write(2)`, so that lines of several processes stay whole.
 fn tell(result: &io::Result<c_long>, call: fmt::Arguments) {
     if !verbose() {
@@ -72,6 +85,10 @@ fn tell(result: &io::Result<c_long>, call: fmt::Arguments) {
 fn tell_line(text: fmt::Arguments) {
     if !verbose() {
         return;
+    }
+    match UNTOLD.get() {
+        Some(0) => return,
+        left => UNTOLD.set(left.map(|left| left - 1)),
     }
     let reason = WHY.take();
     let gap = if reason.is_empty() { "" } else { "   " };
@@ -354,6 +371,9 @@ pub fn readlink(path: impl AsRef<Path>) -> io::Result<PathBuf> {
     Ok(PathBuf::from(OsString::from_vec(buffer)))
 }
 
+/// See [`Stat::version`]: (device, inode), size, time of the last change in seconds and nanoseconds.
+pub type Version = ((u64, u64), u64, i64, i64);
+
 /// What `fstatat` says of a file, as far as the engine asks.
 pub struct Stat(libc::stat);
 
@@ -393,6 +413,11 @@ impl Stat {
     /// When the inode was last touched, a rename included; seconds since 1970.
     pub fn changed(&self) -> i64 {
         self.0.st_ctime
+    }
+
+    /// What tells a file from every earlier state of it, as fine as the kernel's clock tick.
+    pub fn version(&self) -> Version {
+        (self.identity(), self.size(), self.0.st_ctime, self.0.st_ctime_nsec)
     }
 
     /// Overlayfs's mark for "nothing here": a character device 0/0.
@@ -944,6 +969,18 @@ pub fn umask(mask: u32) {
     tell(&Ok(previous.into()), format_args!("umask({})", Mode(mask)));
 }
 
+/// setrlimit(RLIMIT_NOFILE): as many open files as this process may have.
+pub fn raise_open_files() -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live rlimit.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the pointer is to a live rlimit.
+    let result = check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) });
+    tell(&result, format_args!("setrlimit(RLIMIT_NOFILE, {{rlim_cur={}}})", limit.rlim_cur));
+    result.map(drop)
+}
+
 /// setrlimit(RLIMIT_FSIZE): a file that this process or its children write grows to `bytes` and no
 /// further; `None` is as far as the hard limit allows.
 pub fn limit_file_size(bytes: Option<u64>) -> io::Result<()> {
@@ -1130,12 +1167,377 @@ pub fn signalfd() -> io::Result<Fd> {
     owned(result)
 }
 
+/// Blocks these signals and lets them be read from a descriptor; all others do what they did.
+pub fn signals_to_fd(signals: &[c_int], names: &str) -> io::Result<Fd> {
+    // SAFETY: an all-zero sigset_t is the empty set, and it outlives the calls.
+    let (masked, result) = unsafe {
+        let mut set = std::mem::zeroed();
+        for signal in signals {
+            libc::sigaddset(&mut set, *signal);
+        }
+        let masked = check(libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()));
+        (masked, check(libc::signalfd(-1, &set, libc::SFD_CLOEXEC)))
+    };
+    tell(&masked, format_args!("rt_sigprocmask(SIG_BLOCK, [{names}], NULL, 8)"));
+    masked?;
+    tell(&result, format_args!("signalfd4(-1, [{names}], 8, SFD_CLOEXEC)"));
+    owned(result)
+}
+
 /// Takes one signal from a [`signalfd`].
 pub fn read_signal(fd: &Fd) -> io::Result<c_int> {
     let mut info = [0u8; std::mem::size_of::<libc::signalfd_siginfo>()];
     read(fd.0, &mut info)?;
     // ssi_signo is the first field, 32 bits wide: signalfd(2).
     Ok(i32::from_ne_bytes([info[0], info[1], info[2], info[3]]))
+}
+
+// ---- sockets ----
+
+/// A socket's address as the kernel has it: `sockaddr_in` or `sockaddr_in6`, told apart by the family.
+#[derive(Clone, Copy)]
+#[repr(C)]
+union RawAddress {
+    family: libc::sa_family_t,
+    v4: libc::sockaddr_in,
+    v6: libc::sockaddr_in6,
+}
+
+impl RawAddress {
+    fn new(address: &SocketAddr) -> RawAddress {
+        // SAFETY: all-zero bytes are a valid sockaddr_in6.
+        let mut raw = RawAddress { v6: unsafe { std::mem::zeroed() } };
+        match address {
+            SocketAddr::V4(address) => {
+                raw.v4 = libc::sockaddr_in {
+                    sin_family: libc::AF_INET as _,
+                    sin_port: address.port().to_be(),
+                    sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
+                    sin_zero: [0; 8],
+                }
+            }
+            SocketAddr::V6(address) => {
+                raw.v6 = libc::sockaddr_in6 {
+                    sin6_family: libc::AF_INET6 as _,
+                    sin6_port: address.port().to_be(),
+                    sin6_flowinfo: address.flowinfo(),
+                    sin6_addr: libc::in6_addr { s6_addr: address.ip().octets() },
+                    sin6_scope_id: address.scope_id(),
+                }
+            }
+        }
+        raw
+    }
+
+    fn length(&self) -> libc::socklen_t {
+        // SAFETY: every variant begins with the family, and all bytes of the union are initialised.
+        match c_int::from(unsafe { self.family }) {
+            libc::AF_INET => std::mem::size_of::<libc::sockaddr_in>() as _,
+            _ => std::mem::size_of::<libc::sockaddr_in6>() as _,
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        // SAFETY: every variant begins with the family, which says which one it is; any bytes are valid.
+        unsafe {
+            match c_int::from(self.family) {
+                libc::AF_INET => {
+                    let ip = Ipv4Addr::from(self.v4.sin_addr.s_addr.to_ne_bytes());
+                    SocketAddr::from((ip, u16::from_be(self.v4.sin_port)))
+                }
+                _ => {
+                    let (ip, port) = (Ipv6Addr::from(self.v6.sin6_addr.s6_addr), u16::from_be(self.v6.sin6_port));
+                    SocketAddrV6::new(ip, port, self.v6.sin6_flowinfo, self.v6.sin6_scope_id).into()
+                }
+            }
+        }
+    }
+}
+
+/// socket(2) of the address's family; `kind` is SOCK_DGRAM or SOCK_STREAM, with SOCK_NONBLOCK if wished.
+pub fn socket(address: &SocketAddr, kind: c_int) -> io::Result<Fd> {
+    let (family, name) = match address {
+        SocketAddr::V4(_) => (libc::AF_INET, "AF_INET"),
+        SocketAddr::V6(_) => (libc::AF_INET6, "AF_INET6"),
+    };
+    // SAFETY: integers only.
+    let result = check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) });
+    tell(&result, format_args!("socket({name}, {}, 0)", Flags((kind | libc::SOCK_CLOEXEC) as u64, SOCKET)));
+    owned(result)
+}
+
+names!(SOCKET: SOCK_DGRAM SOCK_STREAM SOCK_NONBLOCK SOCK_CLOEXEC);
+
+/// setsockopt(2) of an option that is an int; `name` is for the telling.
+pub fn setsockopt(socket: &Fd, level: c_int, option: c_int, value: c_int, name: &str) -> io::Result<()> {
+    let (pointer, size) = (std::ptr::from_ref(&value).cast(), std::mem::size_of::<c_int>() as _);
+    // SAFETY: the pointer is to a live int of that size.
+    let result = check(unsafe { libc::setsockopt(socket.0, level, option, pointer, size) });
+    tell(&result, format_args!("setsockopt({}, {level}, {name}, [{value}], 4)", socket.0));
+    result.map(drop)
+}
+
+/// The calls that hand one address to the kernel.
+macro_rules! address_call {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        pub fn $name(socket: &Fd, address: &SocketAddr) -> io::Result<()> {
+            let raw = RawAddress::new(address);
+            // SAFETY: the pointer is to a live address of that length.
+            let result = check(unsafe { libc::$name(socket.0, std::ptr::from_ref(&raw).cast(), raw.length()) });
+            tell(&result, format_args!("{}({}, {address}, {})", stringify!($name), socket.0, raw.length()));
+            result.map(drop)
+        }
+    };
+}
+
+address_call!(
+    /// bind(2): the address at which a socket receives.
+    bind
+);
+address_call!(
+    /// connect(2): whom a socket talks to. A connected UDP socket gets a random port of
+    /// `ip_local_port_range`, hears nobody else, and is told when nobody listens there (ECONNREFUSED).
+    connect
+);
+
+pub fn listen(socket: &Fd, backlog: c_int) -> io::Result<()> {
+    // SAFETY: integers only.
+    let result = check(unsafe { libc::listen(socket.0, backlog) });
+    tell(&result, format_args!("listen({}, {backlog})", socket.0));
+    result.map(drop)
+}
+
+/// accept4(2): the next connection, its socket non-blocking, and who it is from.
+pub fn accept4(socket: &Fd) -> io::Result<(Fd, SocketAddr)> {
+    // SAFETY: all-zero bytes are a valid sockaddr_in6.
+    let mut raw = RawAddress { v6: unsafe { std::mem::zeroed() } };
+    let mut length = std::mem::size_of::<RawAddress>() as libc::socklen_t;
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: the pointers are to a live address and its length.
+    let result = check(unsafe { libc::accept4(socket.0, std::ptr::from_mut(&mut raw).cast(), &mut length, flags) });
+    tell(&result, format_args!("accept4({}, {}, SOCK_NONBLOCK|SOCK_CLOEXEC)", socket.0, raw.address()));
+    owned(result).map(|fd| (fd, raw.address()))
+}
+
+/// send(2) on a stream; a peer that is gone is an error, no SIGPIPE.
+pub fn send(socket: &Fd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: pointer and length are those of a live slice.
+    let result =
+        check(unsafe { libc::send(socket.0, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) } as c_long);
+    tell(&result, format_args!("sendto({}, {}, {}, MSG_NOSIGNAL)", socket.0, Excerpt(bytes), bytes.len()));
+    result.map(|n| n as usize)
+}
+
+/// Who sent a datagram, and to which of our addresses: what an answer must go back to and leave from.
+#[derive(Clone, Copy)]
+pub struct Peer {
+    name: RawAddress,
+    /// The control message of IP_PKTINFO or IPV6_PKTINFO as it came, ip(7): sent back with the answer
+    /// it sets the answer's source address.
+    control: PacketInfo,
+    control_length: u32,
+}
+
+/// Room for one `in6_pktinfo` in a control message, aligned as cmsg(3) wants it.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct PacketInfo([u8; 40]);
+
+impl Peer {
+    pub fn address(&self) -> SocketAddr {
+        self.name.address()
+    }
+
+    /// Forgets on which interface a datagram came, so that routing decides about the answer's; only a
+    /// link-local address means nothing without it.
+    fn forget_interface(&mut self) {
+        const DATA: usize = std::mem::size_of::<libc::cmsghdr>();
+        // SAFETY: every variant begins with the family.
+        match c_int::from(unsafe { self.name.family }) {
+            libc::AF_INET => self.control.0[DATA..DATA + 4].fill(0),
+            _ if self.control.0[DATA] == 0xfe => {}
+            _ => self.control.0[DATA + 16..DATA + 20].fill(0),
+        }
+    }
+}
+
+/// A row of datagrams that recvmmsg(2) fills or sendmmsg(2) empties in one call, each with room for
+/// `size` octets.
+pub struct Datagrams {
+    size: usize,
+    used: usize,
+    octets: Vec<u8>,
+    peers: Vec<Peer>,
+    vectors: Vec<libc::iovec>,
+    headers: Vec<libc::mmsghdr>,
+}
+
+impl Datagrams {
+    pub fn new(count: usize, size: usize) -> Datagrams {
+        // SAFETY: all-zero bytes are valid for these structs of integers and pointers.
+        let (peer, vector, header) = unsafe { (std::mem::zeroed(), std::mem::zeroed(), std::mem::zeroed()) };
+        Datagrams {
+            size,
+            used: 0,
+            octets: vec![0; count * size],
+            peers: vec![peer; count],
+            vectors: vec![vector; count],
+            headers: vec![header; count],
+        }
+    }
+
+    /// How many are in the row.
+    pub fn len(&self) -> usize {
+        self.used
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.used == self.headers.len()
+    }
+
+    /// Datagram `index`, who it is from, and whether it was longer than its room.
+    pub fn get(&self, index: usize) -> (&[u8], &Peer, bool) {
+        let header = &self.headers[index];
+        let octets = &self.octets[index * self.size..][..(header.msg_len as usize).min(self.size)];
+        (octets, &self.peers[index], header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0)
+    }
+
+    /// The room of the next one to send; [`push`](Self::push) puts it into the row.
+    pub fn room(&mut self) -> &mut [u8] {
+        &mut self.octets[self.used * self.size..][..self.size]
+    }
+
+    /// `peer`: to whom; a connected socket knows.
+    pub fn push(&mut self, length: usize, peer: Option<&Peer>) {
+        let index = self.used;
+        self.aim(index, length, peer.is_some());
+        if let Some(peer) = peer {
+            self.peers[index] = *peer;
+            self.headers[index].msg_hdr.msg_namelen = peer.name.length();
+            self.headers[index].msg_hdr.msg_controllen = peer.control_length as _;
+        }
+        self.used += 1;
+    }
+
+    /// Lets header `index` point to what belongs to it.
+    fn aim(&mut self, index: usize, length: usize, with_peer: bool) {
+        let room = &mut self.octets[index * self.size..][..self.size];
+        self.vectors[index] = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: length.min(self.size) };
+        let header = &mut self.headers[index].msg_hdr;
+        header.msg_iov = &mut self.vectors[index];
+        header.msg_iovlen = 1;
+        header.msg_flags = 0;
+        (header.msg_name, header.msg_namelen) = (std::ptr::null_mut(), 0);
+        (header.msg_control, header.msg_controllen) = (std::ptr::null_mut(), 0);
+        if with_peer {
+            let peer = &mut self.peers[index];
+            header.msg_name = std::ptr::from_mut(&mut peer.name).cast();
+            header.msg_namelen = std::mem::size_of::<RawAddress>() as _;
+            header.msg_control = peer.control.0.as_mut_ptr().cast();
+            header.msg_controllen = peer.control.0.len() as _;
+        }
+    }
+
+    /// recvmmsg(2) without waiting: how many came, 0 where there was none.
+    pub fn receive(&mut self, socket: &Fd) -> io::Result<usize> {
+        // The first time all are aimed, later those that the last call has changed.
+        let stale = if self.headers[0].msg_hdr.msg_iov.is_null() { self.headers.len() } else { self.used };
+        for index in 0..stale {
+            self.aim(index, self.size, true);
+        }
+        self.used = 0;
+        let (count, flags) = (self.headers.len() as u32, libc::MSG_DONTWAIT);
+        let headers = self.headers.as_mut_ptr();
+        // SAFETY: the headers point into this value's own vectors, which never grow and outlive the call.
+        let result = check(unsafe { libc::recvmmsg(socket.0, headers, count, flags, std::ptr::null_mut()) });
+        tell(&result, format_args!("recvmmsg({}, ..., {count}, MSG_DONTWAIT, NULL)", socket.0));
+        match result {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
+            result => {
+                self.used = result? as usize;
+                for (peer, header) in self.peers.iter_mut().zip(&self.headers[..self.used]) {
+                    peer.control_length = header.msg_hdr.msg_controllen as u32;
+                    if peer.control_length > 0 {
+                        peer.forget_interface();
+                    }
+                }
+                Ok(self.used)
+            }
+        }
+    }
+
+    /// sendmmsg(2) without waiting, and empties the row. One that cannot be sent is left out: to the
+    /// other side it is a lost datagram, which UDP has anyway. The last such error is returned.
+    pub fn send(&mut self, socket: &Fd) -> io::Result<()> {
+        let (mut done, mut outcome, mut is_second) = (0, Ok(()), false);
+        while done < self.used {
+            let headers = self.headers[done..self.used].as_mut_ptr();
+            let count = (self.used - done) as u32;
+            // SAFETY: the headers point into this value's own vectors, which never grow and outlive the call.
+            let result = check(unsafe { libc::sendmmsg(socket.0, headers, count, libc::MSG_DONTWAIT) });
+            tell(&result, format_args!("sendmmsg({}, ..., {count}, MSG_DONTWAIT)", socket.0));
+            match result {
+                Ok(sent) => (done, is_second) = (done + sent as usize, false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // On a connected socket this may be news of an earlier datagram: this one was not tried.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && !is_second => {
+                    (outcome, is_second) = (Err(error), true);
+                }
+                Err(error) => (outcome, done, is_second) = (Err(error), done + 1, false),
+            }
+        }
+        self.used = 0;
+        outcome
+    }
+}
+
+/// Microseconds since the machine started, time asleep included (answered by the vDSO, no entry into the kernel).
+pub fn clock() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live timespec; CLOCK_BOOTTIME cannot fail since Linux 2.6.39.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut time) };
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
+}
+
+/// epoll_create1(2): one place to wait for many descriptors.
+pub fn epoll_create1() -> io::Result<Fd> {
+    // SAFETY: integers only.
+    let result = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) });
+    tell(&result, format_args!("epoll_create1(EPOLL_CLOEXEC)"));
+    owned(result)
+}
+
+/// epoll_ctl(2): wait for `events` of `fd`, `operation` is EPOLL_CTL_ADD or EPOLL_CTL_MOD; `token` comes
+/// back with them. A closed descriptor leaves by itself.
+pub fn epoll_ctl(epoll: &Fd, operation: c_int, fd: &Fd, events: c_int, token: u64) -> io::Result<()> {
+    let mut event = libc::epoll_event { events: events as u32, u64: token };
+    // SAFETY: the pointer is to a live event.
+    let result = check(unsafe { libc::epoll_ctl(epoll.0, operation, fd.0, &mut event) });
+    let name = if operation == libc::EPOLL_CTL_ADD { "EPOLL_CTL_ADD" } else { "EPOLL_CTL_MOD" };
+    let events = Flags(events as u64, EPOLL);
+    tell(&result, format_args!("epoll_ctl({}, {name}, {}, {{{events}, {token:#x}}})", epoll.0, fd.0));
+    result.map(drop)
+}
+
+names!(EPOLL: EPOLLIN EPOLLOUT EPOLLERR EPOLLHUP);
+
+/// What [`epoll_wait`] found: (token, events).
+pub type Ready = Vec<(u64, c_int)>;
+
+/// epoll_wait(2): at most 64 of those that are ready; `timeout` in milliseconds, -1 for none.
+pub fn epoll_wait(epoll: &Fd, ready: &mut Ready, timeout: c_int) -> io::Result<()> {
+    let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
+    // SAFETY: pointer and length are those of a live, writable array.
+    let result = check(unsafe { libc::epoll_wait(epoll.0, events.as_mut_ptr(), events.len() as c_int, timeout) });
+    tell(&result, format_args!("epoll_wait({}, ..., {}, {timeout})", epoll.0, events.len()));
+    let count = match result {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+        result => result? as usize,
+    };
+    ready.clear();
+    ready.extend(events[..count].iter().map(|event| (event.u64, event.events as c_int)));
+    Ok(())
 }
 
 // ---- terminals ----

@@ -1,0 +1,396 @@
+//! Answers by question: RFC 2181 section 5, RFC 2308 (the "no"s), RFC 8767 (stale ones), RFC 9520
+//! (failures). Pure: the clock is an argument, and nothing here knows a socket.
+//!
+//! What always holds:
+//! - an answer is kept whole, as it came, under its [`Key`](crate::dns_query::Key): no record of it is
+//!   ever used for another question;
+//! - its TTLs, in all sections, are those of the moment of the last look;
+//! - there are never more entries than `capacity`, nor more octets than `capacity` times 512: the one
+//!   that was asked for least recently makes room, found in O(1).
+
+use crate::dns_index::{Index, Row};
+use crate::dns_message::{class, rcode, rtype, Header, Reader, HEADER_LENGTH};
+use crate::dns_name::Parsed;
+use crate::dns_query::key_question;
+
+/// Milliseconds, from any start.
+pub type Time = u64;
+
+/// RFC 2308 section 5: a "no" is kept for one to three hours at most.
+const MAX_NEGATIVE: u32 = 3 * 3600;
+/// RFC 8767 section 4: no answer is kept longer than a week, whatever it says.
+const MAX_TTL: u32 = 7 * 24 * 3600;
+/// How long an answer that ran out may still be given when no upstream has a better one.
+const MAX_STALE: Time = 24 * 3600 * 1000;
+/// The TTL of an answer that ran out, in seconds: RFC 8767 section 4.
+pub const STALE_TTL: u32 = 30;
+/// RFC 9520 section 3.2: a failure is kept for a second at least.
+const FAILURE: Time = 1000;
+/// Octets of memory for an entry, on the average.
+const OCTETS_PER_ENTRY: usize = 512;
+/// What an entry costs beside its message and its key.
+const ENTRY_OVERHEAD: usize = 128;
+
+/// What the cache has for a question.
+#[derive(Debug, PartialEq)]
+pub enum Found<'a> {
+    Nothing,
+    /// A good answer, without OPT, its TTLs aged.
+    Fresh(&'a [u8]),
+    /// One that has run out: to be given only where a refresh fails.
+    RunOut,
+    /// One that has run out, and a refresh failed less than a second ago.
+    Stale(&'a [u8]),
+}
+
+struct Entry {
+    hash: u64,
+    key: Box<[u8]>,
+    message: Box<[u8]>,
+    /// The moment for which the TTLs in `message` are right.
+    aged: Time,
+    expires: Time,
+    /// Before this moment no upstream is asked again.
+    failed_until: Time,
+    is_failure: bool,
+}
+
+impl Entry {
+    fn octets(&self) -> usize {
+        self.key.len() + self.message.len() + ENTRY_OVERHEAD
+    }
+}
+
+pub struct Cache {
+    capacity: usize,
+    /// Of all entries together.
+    octets: usize,
+    entries: Vec<Entry>,
+    index: Index,
+    /// From the one looked for least recently to the newest.
+    row: Row,
+}
+
+impl Cache {
+    /// `capacity`: answers, at least one.
+    pub fn new(capacity: usize) -> Cache {
+        Cache { capacity, octets: 0, entries: Vec::new(), index: Index::new(capacity), row: Row::new() }
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn find(&self, key: &[u8], hash: u64) -> Option<u32> {
+        self.index.find(hash, |number| {
+            let entry = &self.entries[number as usize];
+            entry.hash == hash && *entry.key == *key
+        })
+    }
+
+    /// Looks for a question; what is found becomes the newest.
+    pub fn get(&mut self, key: &[u8], hash: u64, now: Time) -> Found<'_> {
+        let Some(number) = self.find(key, hash) else { return Found::Nothing };
+        self.row.renew(number);
+        let entry = &mut self.entries[number as usize];
+        if now < entry.expires {
+            // TTLs count in seconds: the octets change once in each at most.
+            let seconds = (now.saturating_sub(entry.aged) / 1000) as u32;
+            if seconds > 0 {
+                change_ttls(&mut entry.message, |ttl| ttl.saturating_sub(seconds));
+                entry.aged += Time::from(seconds) * 1000;
+            }
+            return Found::Fresh(&entry.message);
+        }
+        match () {
+            () if entry.is_failure || now >= entry.expires + MAX_STALE => Found::Nothing,
+            () if now < entry.failed_until => Found::Stale(&entry.message),
+            () => Found::RunOut,
+        }
+    }
+
+    /// The answer that has run out, for when a refresh takes too long.
+    pub fn stale(&self, key: &[u8], hash: u64, now: Time) -> Option<&[u8]> {
+        let entry = &self.entries[self.find(key, hash)? as usize];
+        let usable = !entry.is_failure && now < entry.expires + MAX_STALE;
+        usable.then_some(&*entry.message)
+    }
+
+    /// Keeps an answer (without OPT) for as long as it says; false where it must not be kept at all.
+    pub fn put(&mut self, key: &[u8], hash: u64, answer: &[u8], now: Time) -> bool {
+        let Ok(Some(Terms { seconds, limit })) = terms(answer) else { return false };
+        let mut message: Box<[u8]> = answer.into();
+        change_ttls(&mut message, |ttl| ttl.min(limit));
+        let expires = now + Time::from(seconds) * 1000;
+        self.insert(Entry { hash, key: key.into(), message, aged: now, expires, failed_until: 0, is_failure: false });
+        true
+    }
+
+    /// Remembers for a second that nobody could answer. An old answer is kept and given meanwhile.
+    pub fn put_failure(&mut self, key: &[u8], hash: u64, reply: &[u8], now: Time) {
+        if self.stale(key, hash, now).is_some() {
+            if let Some(number) = self.find(key, hash) {
+                self.entries[number as usize].failed_until = now + FAILURE;
+            }
+            return;
+        }
+        let (key, message) = (key.into(), reply.into());
+        let expires = now + FAILURE;
+        self.insert(Entry { hash, key, message, aged: now, expires, failed_until: 0, is_failure: true });
+    }
+
+    fn insert(&mut self, mut entry: Entry) {
+        // The question in lower case, so that the octets do not tell who asked first.
+        let question = key_question(&entry.key);
+        entry.message[HEADER_LENGTH..HEADER_LENGTH + question.len()].copy_from_slice(question);
+        if let Some(number) = self.find(&entry.key, entry.hash) {
+            let old = std::mem::replace(&mut self.entries[number as usize], entry);
+            self.octets = self.octets - old.octets() + self.entries[number as usize].octets();
+            self.row.renew(number);
+        } else if self.entries.len() < self.capacity {
+            self.adopt(self.entries.len() as u32, &entry);
+            self.entries.push(entry);
+        } else if let Some(oldest) = self.row.oldest() {
+            self.forget(oldest);
+            self.adopt(oldest, &entry);
+            self.entries[oldest as usize] = entry;
+        }
+        while self.octets > self.capacity * OCTETS_PER_ENTRY && self.entries.len() > 1 {
+            self.shrink();
+        }
+    }
+
+    fn adopt(&mut self, number: u32, entry: &Entry) {
+        self.octets += entry.octets();
+        self.index.insert(entry.hash, number);
+        self.row.push(number);
+    }
+
+    fn forget(&mut self, number: u32) {
+        let entry = &self.entries[number as usize];
+        self.octets -= entry.octets();
+        self.index.remove(entry.hash, number);
+        self.row.remove(number);
+    }
+
+    /// Gives up the oldest entry for good. The last in the vector moves to its place.
+    fn shrink(&mut self) {
+        let Some(oldest) = self.row.oldest() else { return };
+        self.forget(oldest);
+        let last = self.entries.len() as u32 - 1;
+        if last != oldest {
+            let hash = self.entries[last as usize].hash;
+            self.index.remove(hash, last);
+            self.index.insert(hash, oldest);
+            self.row.rename(last, oldest);
+        }
+        self.entries.swap_remove(oldest as usize);
+    }
+}
+
+/// Changes every TTL of a good message, in all three sections; an OPT's is none.
+pub fn change_ttls(message: &mut [u8], change: impl Fn(u32) -> u32) {
+    let Ok(places) = places_of_ttls(message) else { return };
+    for (at, ttl) in places {
+        message[at..at + 4].copy_from_slice(&change(ttl).to_be_bytes());
+    }
+}
+
+fn places_of_ttls(message: &[u8]) -> Parsed<Vec<(usize, u32)>> {
+    let records = Header::read(message).map_or(0, |header| header.records());
+    let mut reader = Reader::new(message);
+    reader.question()?;
+    let mut places = Vec::with_capacity(records);
+    for _ in 0..records {
+        let record = reader.record()?;
+        if record.rtype != rtype::OPT {
+            places.push((record.ttl_at, record.seconds()));
+        }
+    }
+    Ok(places)
+}
+
+/// On what terms an answer may be kept.
+#[derive(Debug, PartialEq)]
+struct Terms {
+    /// How long: the smallest of its TTLs.
+    seconds: u32,
+    /// What none of its TTLs may exceed.
+    limit: u32,
+}
+
+/// `None`: it may not be kept at all.
+fn terms(message: &[u8]) -> Parsed<Option<Terms>> {
+    let Some(header) = Header::read(message) else { return Ok(None) };
+    let mut reader = Reader::new(message);
+    let question = reader.question()?;
+    if header.tc() || question.qclass != class::IN || !matches!(header.rcode(), rcode::NOERROR | rcode::NXDOMAIN) {
+        return Ok(None);
+    }
+    let (mut smallest, mut answered, mut minimum) = (MAX_TTL, false, None);
+    for number in 0..header.records() {
+        let record = reader.record()?;
+        smallest = smallest.min(record.seconds());
+        if number < usize::from(header.ancount()) {
+            answered |= record.rtype == question.qtype;
+        } else if record.rtype == rtype::SOA {
+            minimum = Some(soa_minimum(message, record.rdata.end));
+        }
+    }
+    let limit = match minimum {
+        _ if answered && header.rcode() == rcode::NOERROR => MAX_TTL,
+        // RFC 2308 section 5: the smaller of the SOA's TTL and its MINIMUM; and without an SOA not at all.
+        Some(minimum) => minimum.min(MAX_NEGATIVE),
+        None => 0,
+    };
+    let seconds = smallest.min(limit);
+    Ok((seconds > 0).then_some(Terms { seconds, limit }))
+}
+
+/// MINIMUM is the SOA's last field, RFC 1035 section 3.3.13.
+fn soa_minimum(message: &[u8], rdata_end: usize) -> u32 {
+    message[..rdata_end].last_chunk().map_or(0, |octets| u32::from_be_bytes(*octets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns_message::{Question, Writer};
+    use crate::dns_name::Name;
+
+    const START: Time = 5_000;
+
+    fn name(text: &str) -> Name {
+        Name::from_text(text).unwrap()
+    }
+
+    /// (key, message) of an answer with these records: section 1-3, type, TTL; an SOA's MINIMUM is 600.
+    fn answer(of: &str, rcode: u16, records: &[(u8, u16, u32)]) -> (Vec<u8>, Vec<u8>) {
+        let count = |section| records.iter().filter(|record| record.0 == section).count() as u16;
+        let mut header = Header::default();
+        header.set_qr(true);
+        header.set_rcode(rcode);
+        header.set_qdcount(1);
+        header.set_ancount(count(1));
+        header.set_nscount(count(2));
+        header.set_arcount(count(3));
+        let mut writer = Writer::new(&header);
+        let question = Question { name: name(of), qtype: rtype::A, qclass: class::IN };
+        writer.question(&question);
+        let key = [&writer.message[HEADER_LENGTH..], &[0]].concat();
+        for (_, rtype, ttl) in records {
+            writer.record(&question.name, (*rtype, class::IN), *ttl, |w| match *rtype {
+                rtype::A => w.octets(&[127, 0, 0, 1]),
+                rtype::SOA => {
+                    w.name(&name("ns.example."));
+                    w.name(&name("."));
+                    [1, 2, 3, 4, 600].into_iter().for_each(|number| w.u32(number));
+                }
+                _ => w.name(&name("other.example.")),
+            });
+        }
+        (key, writer.message)
+    }
+
+    fn hash(key: &[u8]) -> u64 {
+        key.iter().map(|octet| u64::from(*octet)).sum()
+    }
+
+    fn ttls(message: &[u8]) -> Vec<u32> {
+        places_of_ttls(message).unwrap().into_iter().map(|(_, ttl)| ttl).collect()
+    }
+
+    fn put(cache: &mut Cache, (key, message): &(Vec<u8>, Vec<u8>), now: Time) -> bool {
+        cache.put(key, hash(key), message, now)
+    }
+
+    fn get<'a>(cache: &'a mut Cache, (key, _): &(Vec<u8>, Vec<u8>), now: Time) -> Found<'a> {
+        cache.get(key, hash(key), now)
+    }
+
+    #[test]
+    fn terms_of_answers() {
+        let seconds = |rcode, records: &[(u8, u16, u32)]| {
+            terms(&answer("a.example.", rcode, records).1).unwrap().map(|terms| terms.seconds)
+        };
+        assert_eq!(seconds(0, &[(1, rtype::A, 300), (2, rtype::NS, 200), (3, rtype::A, 100)]), Some(100));
+        assert_eq!(seconds(0, &[(1, rtype::A, 0)]), None);
+        assert_eq!(seconds(0, &[(1, rtype::A, 0x8000_0001)]), None);
+        assert_eq!(seconds(0, &[(1, rtype::A, 0x7fff_ffff)]), Some(MAX_TTL));
+        assert_eq!(seconds(3, &[(2, rtype::SOA, 3600)]), Some(600));
+        assert_eq!(seconds(3, &[(2, rtype::SOA, 60)]), Some(60));
+        assert_eq!(seconds(3, &[]), None);
+        assert_eq!(seconds(0, &[(2, rtype::SOA, 60)]), Some(60)); // NODATA
+        assert_eq!(seconds(0, &[(1, rtype::CNAME, 50), (2, rtype::SOA, 60)]), Some(50));
+        assert_eq!(seconds(0, &[(1, rtype::CNAME, 50)]), None); // a chain that ends nowhere
+        assert_eq!(seconds(0, &[(2, rtype::NS, 60)]), None); // a referral
+        assert_eq!(seconds(2, &[(1, rtype::A, 60)]), None);
+        let (_, mut message) = answer("a.example.", 0, &[(1, rtype::A, 300)]);
+        message[2] |= 2; // TC
+        assert_eq!(terms(&message), Ok(None));
+    }
+
+    #[test]
+    fn answers_age_run_out_and_are_stale() {
+        let mut cache = Cache::new(10);
+        let one = answer("A.example.", 0, &[(1, rtype::A, 300), (2, rtype::NS, 200), (3, rtype::A, 250)]);
+        assert!(put(&mut cache, &one, START));
+        for (after, aged) in [(999, [300, 200, 250]), (1000, [299, 199, 249]), (1500, [299, 199, 249])] {
+            assert!(matches!(get(&mut cache, &one, START + after), Found::Fresh(m) if ttls(m) == aged));
+        }
+        assert!(matches!(get(&mut cache, &one, START + 199_999), Found::Fresh(m) if ttls(m) == [101, 1, 51]));
+        assert_eq!(get(&mut cache, &one, START + 200_000), Found::RunOut);
+        let (key, message) = &one;
+        assert!(cache.stale(key, hash(key), START + 200_000).is_some());
+        cache.put_failure(key, hash(key), message, START + 300_000);
+        assert!(matches!(get(&mut cache, &one, START + 300_999), Found::Stale(_)));
+        assert_eq!(get(&mut cache, &one, START + 301_000), Found::RunOut);
+        assert_eq!(get(&mut cache, &one, START + 200_000 + MAX_STALE), Found::Nothing);
+    }
+
+    #[test]
+    fn failures_last_a_second() {
+        let mut cache = Cache::new(10);
+        let (key, message) = answer("a.example.", 2, &[]);
+        cache.put_failure(&key, hash(&key), &message, START);
+        assert!(matches!(cache.get(&key, hash(&key), START + 999), Found::Fresh(_)));
+        assert_eq!(cache.get(&key, hash(&key), START + 1000), Found::Nothing);
+        assert_eq!(cache.stale(&key, hash(&key), START + 1000), None);
+    }
+
+    #[test]
+    fn a_no_shows_how_long_it_is_good() {
+        let mut cache = Cache::new(10);
+        let no = answer("a.example.", 3, &[(2, rtype::SOA, 3600)]);
+        put(&mut cache, &no, START);
+        assert!(matches!(get(&mut cache, &no, START), Found::Fresh(m) if ttls(m) == [600]));
+    }
+
+    #[test]
+    fn the_one_not_asked_for_makes_room() {
+        let mut cache = Cache::new(3);
+        let all: Vec<_> = ["a.", "b.", "c.", "d."].map(|of| answer(of, 0, &[(1, rtype::A, 300)])).into();
+        for one in &all[..3] {
+            put(&mut cache, one, START);
+        }
+        assert!(matches!(get(&mut cache, &all[0], START), Found::Fresh(_)));
+        put(&mut cache, &all[3], START);
+        let left: Vec<_> = all.iter().map(|one| get(&mut cache, one, START) != Found::Nothing).collect();
+        assert_eq!((left, cache.len()), (vec![true, false, true, true], 3));
+    }
+
+    #[test]
+    fn octets_are_bounded_too() {
+        let mut cache = Cache::new(8);
+        let large: Vec<_> = (0..64).map(|n| (1, rtype::A, 300 + n)).collect();
+        let all: Vec<_> = ["a.", "b.", "c.", "d.", "e.", "f."].map(|of| answer(of, 0, &large)).into();
+        for one in &all {
+            put(&mut cache, one, START);
+            put(&mut cache, one, START);
+            assert!(cache.octets <= 8 * OCTETS_PER_ENTRY);
+        }
+        let left: Vec<_> = all.iter().map(|one| get(&mut cache, one, START) != Found::Nothing).collect();
+        assert_eq!(left, [false, false, false, true, true, true]);
+        assert_eq!(cache.octets, cache.entries.iter().map(Entry::octets).sum::<usize>());
+    }
+}

@@ -1,0 +1,158 @@
+//! Replies on their way to clients, and the log that tells of them.
+//!
+//! Replies to datagrams gather in an outbox, so that under load one sendmmsg(2) carries many; a lone
+//! one goes alone. Nobody waits for a client: a reply that cannot be sent at once is a lost datagram.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use crate::dns_flight::Way;
+use crate::dns_message::{Header, Reader};
+use crate::dns_query::MAX_UDP_REPLY;
+use crate::dns_record::{rcode_name, type_name};
+use crate::dns_tcp::Clients;
+use crate::error::{Context, Result};
+use crate::sys::{self, Datagrams, Fd};
+
+/// Replies in one sendmmsg.
+const BATCH: usize = 64;
+
+/// Where an answer is from, for the log.
+#[derive(Clone, Copy)]
+pub enum Source {
+    /// Words: `cache`, `stale cache`, `hosts`, `here`.
+    Words(&'static str),
+    Upstream(SocketAddr),
+}
+
+pub struct Replies {
+    /// The UDP sockets, by listener number.
+    pub sockets: Vec<Fd>,
+    outbox: Datagrams,
+    /// The listener whose replies are in the outbox.
+    listener: usize,
+    pub clients: Clients,
+    /// Connections that have got something, by number.
+    touched: Vec<usize>,
+    /// Room for one reply by TCP.
+    room: Vec<u8>,
+    pub log: Log,
+}
+
+impl Replies {
+    pub fn new(sockets: Vec<Fd>, clients: Clients, log: Log) -> Replies {
+        Replies {
+            sockets,
+            outbox: Datagrams::new(BATCH, MAX_UDP_REPLY),
+            listener: 0,
+            clients,
+            touched: Vec::new(),
+            room: vec![0; usize::from(u16::MAX)],
+            log,
+        }
+    }
+
+    /// Sends what `write` makes, soon: [`Replies::flush`] sees to it. `since`: when the query came, microseconds.
+    pub fn send(&mut self, way: &Way, source: Source, since: u64, write: impl FnOnce(&mut [u8]) -> usize) {
+        match way {
+            Way::Udp(listener, peer) => {
+                if self.listener != *listener || self.outbox.is_full() {
+                    self.flush_datagrams();
+                    self.listener = *listener;
+                }
+                let room = self.outbox.room();
+                let length = write(room);
+                if self.log.is_on {
+                    self.log.reply(peer.address(), &room[..length], source, since);
+                }
+                self.outbox.push(length, Some(peer));
+            }
+            Way::Tcp(number, uses, address) => {
+                let length = write(&mut self.room);
+                if self.log.is_on {
+                    self.log.reply(*address, &self.room[..length], source, since);
+                }
+                self.clients.reply(*number, *uses, Some(&self.room[..length]));
+                self.touched.push(*number);
+            }
+        }
+    }
+
+    /// A query that gets no reply at all.
+    pub fn send_nothing(&mut self, way: &Way) {
+        if let Way::Tcp(number, uses, _) = way {
+            self.clients.reply(*number, *uses, None);
+            self.touched.push(*number);
+        }
+    }
+
+    pub fn flush_datagrams(&mut self) {
+        if self.outbox.len() > 0 {
+            // A client that cannot be reached has a reply less; it will ask again.
+            let _lost = self.outbox.send(&self.sockets[self.listener]);
+        }
+    }
+
+    /// Everything goes out; then there is time to wait again.
+    pub fn flush(&mut self, epoll: &Fd, now: u64) {
+        self.flush_datagrams();
+        while let Some(number) = self.touched.pop() {
+            self.clients.settle(number, epoll, now);
+        }
+    }
+}
+
+/// Lines for standard output, gathered until there is time.
+#[derive(Default)]
+pub struct Log {
+    pub is_on: bool,
+    /// Every message is printed field by field, too.
+    pub with_messages: bool,
+    lines: String,
+}
+
+impl Log {
+    pub fn new(is_on: bool, with_messages: bool) -> Log {
+        Log { is_on, with_messages, lines: String::new() }
+    }
+
+    /// `127.0.0.1:40000 www.example. A NOERROR 1 answer, from cache, 0.03 ms`
+    fn reply(&mut self, to: SocketAddr, message: &[u8], source: Source, since: u64) {
+        let header = Header::read(message).unwrap_or_default();
+        let question = match Reader::new(message).question() {
+            Ok(question) if header.qdcount() > 0 => format!("{} {}", question.name, type_name(question.qtype)),
+            _ => "-".to_string(),
+        };
+        let source = match source {
+            Source::Words(words) => words.to_string(),
+            Source::Upstream(address) => address.to_string(),
+        };
+        let (count, rcode) = (header.ancount(), rcode_name(header.rcode()));
+        let truncated = if header.tc() { " truncated" } else { "" };
+        let (s, time) = (if count == 1 { "" } else { "s" }, (sys::clock() - since) as f64 / 1000.0);
+        self.line(format_args!("{to} {question} {rcode}{truncated} {count} answer{s}, from {source}, {time:.2} ms"));
+        self.message(format_args!("to {to}"), message);
+    }
+
+    /// A message, where they are wanted; `what`: where it comes from or goes to.
+    pub fn message(&mut self, what: std::fmt::Arguments, message: &[u8]) {
+        if self.with_messages {
+            self.line(format_args!("---- {what}, {} octets\n{}", message.len(), crate::dns_decode::describe(message)));
+        }
+    }
+
+    pub fn line(&mut self, line: std::fmt::Arguments) {
+        // Writing to a String cannot fail.
+        let _always_ok = writeln!(self.lines, "{line}");
+    }
+
+    /// Prints what has gathered, in one write where that is enough.
+    pub fn flush(&mut self) -> Result<()> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        let printed = sys::print(&self.lines).context("write to standard output");
+        self.lines.clear();
+        printed
+    }
+}

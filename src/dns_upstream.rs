@@ -1,0 +1,274 @@
+//! The servers that queries are forwarded to, and the sockets that they are asked through.
+//!
+//! Who wants to slip us a forged answer must guess the port that we asked from and the ID (RFC 5452
+//! section 4). So each upstream has a row of [`DOORS`] sockets, each on a random port of the kernel's
+//! range (32768-60999 if nobody changed it), and a query goes through a random one, under a random ID. The
+//! sockets are connected: the kernel lets in what comes from the upstream's address and port alone,
+//! and tells at once when nobody listens there. A door that has been used [`USES`] times is walled up
+//! when nobody waits behind it, and a new one is cut.
+//!
+//! An upstream that leaves [`PATIENCE`] queries in a row without an answer is dead: nobody is made to
+//! wait for it while another lives, but once a second it gets a copy of a query; any answer revives it.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::sys::{self, Datagrams, Fd};
+
+/// Sockets for an upstream.
+pub const DOORS: usize = 128;
+/// So many queries of those that come together go through one door: one sendmmsg, and their answers
+/// come in one recvmmsg.
+const GROUP: usize = 4;
+/// Octets of a query by UDP. Ours have 282 at most; a client's signed one goes as it is.
+pub const MAX_QUERY: usize = 1024;
+const USES: u32 = 256;
+const PATIENCE: u32 = 3;
+/// Microseconds between two queries to a dead upstream.
+const PROBE_INTERVAL: u64 = 1_000_000;
+
+/// A query in flight, by its number in the table; the serial number tells it from those that had the
+/// number before.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ticket {
+    pub number: u32,
+    pub serial: u32,
+}
+
+/// A query on its way: whom it went to, through which door, with which ID, and when (microseconds).
+#[derive(Debug, Clone, Copy)]
+pub struct Sent {
+    pub upstream: usize,
+    pub door: usize,
+    pub id: u16,
+    pub at: u64,
+    pub state: State,
+}
+
+/// What has become of a query that was sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum State {
+    Waiting,
+    /// Unanswered for so long that it was held against the upstream. The answer still counts if it comes.
+    Silent,
+    /// Answered, or it could not be delivered.
+    Over,
+}
+
+/// A socket, and who waits for an answer on it.
+struct Door {
+    socket: Fd,
+    waiting: Vec<(u16, Ticket)>,
+    uses: u32,
+    /// The upstream's `deaths` when it was opened.
+    deaths: u32,
+}
+
+pub struct Upstream {
+    pub address: SocketAddr,
+    doors: Vec<Option<Door>>,
+    /// Queries in a row that were not answered.
+    silent: u32,
+    /// How often it has died. Doors from before are not used again: perhaps our own address has changed.
+    deaths: u32,
+    last_sent: u64,
+    pub sent: u64,
+    pub answered: u64,
+    /// Of all answers together, microseconds.
+    pub waited: u64,
+}
+
+impl Upstream {
+    fn new(address: SocketAddr) -> Upstream {
+        let doors = std::iter::repeat_with(|| None).take(DOORS).collect();
+        Upstream { address, doors, silent: 0, deaths: 0, last_sent: 0, sent: 0, answered: 0, waited: 0 }
+    }
+
+    pub fn is_alive(&self) -> bool {
+        self.silent < PATIENCE
+    }
+
+    /// Whether it is dead and may have come back.
+    pub fn wants_probe(&self, now: u64) -> bool {
+        !self.is_alive() && now - self.last_sent >= PROBE_INTERVAL
+    }
+
+    pub fn count_answer(&mut self, waited: u64) {
+        self.silent = 0;
+        self.answered += 1;
+        self.waited += waited;
+    }
+
+    pub fn count_silence(&mut self) {
+        self.silent = self.silent.saturating_add(1);
+        if self.silent == PATIENCE {
+            self.deaths += 1;
+        }
+    }
+
+    /// Nobody listens there, or no way leads there.
+    pub fn count_refusal(&mut self) {
+        if self.is_alive() {
+            self.silent = PATIENCE;
+            self.deaths += 1;
+        }
+    }
+
+    fn open_door(&mut self, number: usize, epoll: &Fd, token: u64) -> io::Result<&mut Door> {
+        let socket = sys::socket(&self.address, libc::SOCK_DGRAM)?;
+        sys::connect(&socket, &self.address)?;
+        sys::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, &socket, libc::EPOLLIN, token)?;
+        Ok(self.doors[number].insert(Door { socket, waiting: Vec::new(), uses: 0, deaths: self.deaths }))
+    }
+}
+
+pub struct Upstreams {
+    pub list: Vec<Upstream>,
+    /// What goes through `target` next.
+    outbox: Datagrams,
+    /// (upstream, door)
+    target: Option<(usize, usize)>,
+    /// Where sending has failed: the kernel knows no way, or was told that nobody listens there.
+    pub unreachable: Vec<(usize, usize)>,
+    entropy: Entropy,
+    /// The token of the first upstream's first door; the others count on from there.
+    first_token: u64,
+}
+
+impl Upstreams {
+    pub fn new(addresses: &[SocketAddr], first_token: u64) -> io::Result<Upstreams> {
+        let mut entropy = Entropy::default();
+        entropy.fill()?;
+        Ok(Upstreams {
+            list: addresses.iter().map(|address| Upstream::new(*address)).collect(),
+            outbox: Datagrams::new(GROUP, MAX_QUERY),
+            target: None,
+            unreachable: Vec::new(),
+            entropy,
+            first_token,
+        })
+    }
+
+    /// Opens the doors to the first upstream ahead of time, so that a query finds them open. Where there
+    /// is no way to it yet, they are opened when they are needed.
+    pub fn open_first(&mut self, epoll: &Fd) {
+        for door in 0..DOORS {
+            let token = self.first_token + door as u64;
+            if self.list[0].open_door(door, epoll, token).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Puts a query into the outbox; `write` makes it under the ID that is given, and returns its length.
+    /// A query that must keep its ID (TSIG) brings it along. Fails where no socket to the upstream can be made.
+    pub fn send(
+        &mut self,
+        (upstream, ticket, now): (usize, Ticket, u64),
+        fixed_id: Option<u16>,
+        epoll: &Fd,
+        write: impl FnOnce(&mut [u8], u16) -> usize,
+    ) -> io::Result<Sent> {
+        let group = self.target.filter(|(to, _)| *to == upstream && !self.outbox.is_full() && fixed_id.is_none());
+        let door = match group {
+            Some((_, door)) => door,
+            None => {
+                self.flush();
+                self.choose_door(upstream, epoll)?
+            }
+        };
+        self.target = Some((upstream, door));
+        let to = &mut self.list[upstream];
+        let Some(Door { waiting, uses, .. }) = &mut to.doors[door] else {
+            return Err(io::ErrorKind::NotConnected.into()); // not reached: choose_door has opened it
+        };
+        let id = loop {
+            let id = fixed_id.map_or_else(|| self.entropy.next(), Ok)?;
+            if fixed_id.is_some() || waiting.iter().all(|(other, _)| *other != id) {
+                break id;
+            }
+        };
+        let length = write(self.outbox.room(), id);
+        self.outbox.push(length, None);
+        waiting.push((id, ticket));
+        *uses += 1;
+        to.sent += 1;
+        to.last_sent = now;
+        Ok(Sent { upstream, door, id, at: now, state: State::Waiting })
+    }
+
+    /// A random ID, for a query that goes another way.
+    pub fn random(&mut self) -> io::Result<u16> {
+        self.entropy.next()
+    }
+
+    fn choose_door(&mut self, upstream: usize, epoll: &Fd) -> io::Result<usize> {
+        let door = usize::from(self.entropy.next()?) % DOORS;
+        let token = self.first_token + (upstream * DOORS + door) as u64;
+        let to = &mut self.list[upstream];
+        let is_worn = |open: &Door| open.waiting.is_empty() && (open.uses >= USES || open.deaths != to.deaths);
+        if to.doors[door].as_ref().is_none_or(is_worn) {
+            to.doors[door] = None;
+            to.open_door(door, epoll, token)?;
+        }
+        Ok(door)
+    }
+
+    /// Sends what is in the outbox. Where that fails, the place is remembered in `unreachable`.
+    pub fn flush(&mut self) {
+        let Some((upstream, door)) = self.target.take() else { return };
+        if let Some(open) = &self.list[upstream].doors[door] {
+            if self.outbox.send(&open.socket).is_err() {
+                self.unreachable.push((upstream, door));
+            }
+        }
+    }
+
+    pub fn socket(&self, upstream: usize, door: usize) -> Option<&Fd> {
+        self.list[upstream].doors[door].as_ref().map(|open| &open.socket)
+    }
+
+    /// Who waits at a door for a reply with this ID: one, as long as no ID had to be kept.
+    pub fn waiting(&self, upstream: usize, door: usize, id: u16) -> impl Iterator<Item = Ticket> + '_ {
+        let waiting = self.list[upstream].doors[door].as_ref().map_or(&[][..], |open| &open.waiting);
+        waiting.iter().filter(move |(other, _)| *other == id).map(|(_, ticket)| *ticket)
+    }
+
+    /// Everybody who waits at a door.
+    pub fn all_waiting(&self, upstream: usize, door: usize) -> Vec<Ticket> {
+        let waiting = self.list[upstream].doors[door].as_ref().map_or(&[][..], |open| &open.waiting);
+        waiting.iter().map(|(_, ticket)| *ticket).collect()
+    }
+
+    /// Nobody waits for this one any more.
+    pub fn forget(&mut self, sent: &Sent, ticket: Ticket) {
+        if let Some(Some(open)) = self.list[sent.upstream].doors.get_mut(sent.door) {
+            if let Some(at) = open.waiting.iter().position(|entry| *entry == (sent.id, ticket)) {
+                open.waiting.swap_remove(at);
+            }
+        }
+    }
+}
+
+/// Random numbers from getrandom(2), 128 of them at a time: RFC 5452 section 9.2 wants IDs
+/// that cannot be guessed.
+#[derive(Default)]
+struct Entropy {
+    left: Vec<u16>,
+}
+
+impl Entropy {
+    fn fill(&mut self) -> io::Result<()> {
+        sys::why("for IDs, and to choose doors");
+        let octets: [u8; 256] = sys::random()?;
+        self.left.extend(octets.chunks_exact(2).map(|pair| u16::from_ne_bytes([pair[0], pair[1]])));
+        Ok(())
+    }
+
+    fn next(&mut self) -> io::Result<u16> {
+        if self.left.is_empty() {
+            self.fill()?;
+        }
+        self.left.pop().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+}
