@@ -38,6 +38,12 @@ ip               iproute2
 ps               procps
 useradd          passwd
 /usr/bin/python3 python3
+nsd              nsd
+unbound          unbound
+dnsperf          dnsperf
+dig              bind9-dnsutils
+kdig             knot-dnsutils
+ldns-signzone    ldnsutils
 "
 needs[bench]="${needs[demo]}
 igzip            isal
@@ -53,6 +59,12 @@ strace           strace
 jq               jq
 mmdebstrap       mmdebstrap
 /usr/bin/python3 python3
+cc               gcc
+nsd              nsd
+unbound          unbound
+dnsdist          dnsdist
+dnsmasq          dnsmasq-base
+dnsperf          dnsperf
 "
 needs[guest]='
 qemu-system-x86_64 qemu-system-x86
