@@ -1,7 +1,8 @@
 #!/bin/bash
 # demo.sh: `make demo`. From nothing to a shell in a container, without leaving the
 # machine: a real registry on 127.0.0.1, a busybox image pushed into it with curl, and
-# the main job, as root and as an ordinary user. Each command is shown as it is run.
+# the main job, as root and as an ordinary user. Then DNS: a real name server on 127.0.0.1,
+# and the forwarder before it. Each command is shown as it is run.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 scripts=$(cd "$(dirname "$0")" && pwd)
@@ -12,11 +13,13 @@ cd "$scripts/.."
 # Not /tmp: that may be a tmpfs, which before Linux 6.6 cannot hold a user's store.
 room=$(mktemp -d /var/tmp/mydocker-demo.XXXXXX)
 chmod 755 "$room"
-registry=
+started=()
 clean_up() {
     status=$?
-    [[ -z $registry ]] || kill "$registry" 2>/dev/null || :
-    [[ -z $registry ]] || wait "$registry" 2>/dev/null || :
+    for process in "${started[@]}"; do
+        kill "$process" 2>/dev/null || :
+        wait "$process" 2>/dev/null || :
+    done
     # A user's store holds files of his subordinate ids: mydocker removes those.
     rm -rf "$room" 2>/dev/null || echo "demo.sh: could not remove all of $room" >&2
     exit "$status"
@@ -45,9 +48,9 @@ storage: {filesystem: {rootdirectory: $room/registry}}
 http: {addr: "127.0.0.1:$port"}
 END
 env -i docker-registry serve "$room/registry.yml" 2>"$room/registry.log" &
-registry=$!
+started+=($!)
 until curl -qsf --noproxy '*' "$url/v2/" >/dev/null; do
-    kill -0 "$registry" || { cat "$room/registry.log" >&2; exit 1; }
+    kill -0 "${started[0]}" || { cat "$room/registry.log" >&2; exit 1; }
     sleep 0.1
 done
 
@@ -121,4 +124,64 @@ if ((EUID == 0)); then
         run --rm --network none busybox sh -c 'id; cat /proc/self/uid_map'
 fi
 
-say "That is all; $room and the registry go now. Try it at a terminal:  sudo ./mydocker run busybox sh"
+# ---------------------------------------------------------------- the DNS forwarder
+
+free_port() { # FROM: the next port on which neither UDP nor TCP is in use
+    local port=$1
+    while ss -lnutH "sport = :$port" | grep -q .; do port=$((port + 1)); done
+    echo "$port"
+}
+upstream=$(free_port 5300)
+say 'A name server on 127.0.0.1 (nsd), in charge of the zone demo.example.'
+cat >"$room/demo.zone" <<'END'
+$ORIGIN demo.example.
+$TTL 60
+@    SOA ns hostmaster 1 3600 900 86400 30
+     NS  ns
+ns   A   127.0.0.1
+www  A   192.0.2.80
+www  AAAA 2001:db8::80
+END
+cat >"$room/nsd.conf" <<END
+server:
+    ip-address: 127.0.0.1@$upstream
+    username: ""
+    zonesdir: "$room"
+    database: ""
+    pidfile: "$room/nsd.pid"
+    xfrdir: "$room"
+    zonelistfile: "$room/zone.list"
+    server-count: 1
+remote-control:
+    control-enable: no
+zone:
+    name: demo.example
+    zonefile: demo.zone
+END
+nsd -c "$room/nsd.conf" -d 2>"$room/nsd.log" &
+started+=($!)
+port=$(free_port 8053)
+say 'The forwarder before it: it says when it is ready, and with --log what it answers.'
+printf '192.0.2.1 router.home\n' >"$room/hosts"
+printf '$ ./mydocker dns --listen 127.0.0.1:%s --upstream 127.0.0.1:%s --hosts hosts --log &\n' "$port" "$upstream"
+./mydocker dns --listen "127.0.0.1:$port" --upstream "127.0.0.1:$upstream" --hosts "$room/hosts" --log >"$room/dns.log" &
+forwarder=$!
+started+=("$forwarder")
+until grep -q 'listening on' "$room/dns.log" && dig +time=1 +tries=1 -p "$upstream" @127.0.0.1 demo.example >/dev/null; do
+    kill -0 "$forwarder" || exit 1
+    sleep 0.1
+done
+show dig +noall +answer -p "$port" @127.0.0.1 www.demo.example
+show dig +noall +answer -p "$port" @127.0.0.1 www.demo.example
+show dig +noall +answer -p "$port" @127.0.0.1 router.home
+say 'What it has to say of that, and its counters (SIGUSR1).'
+kill -USR1 "$forwarder"
+until grep -q '^end' "$room/dns.log"; do sleep 0.1; done
+cat "$room/dns.log"
+
+say 'A message explained, byte by byte (the first lines).'
+echo '1234 0100 0001 0000 0000 0000 03777777 0464656d6f 076578616d706c65 00 0001 0001' >"$room/query"
+echo '$ ./mydocker dns decode <query | head -n 9'
+./mydocker dns decode <"$room/query" | head -n 9
+
+say "That is all; $room, the registry and the servers go now. Try it at a terminal:  sudo ./mydocker run busybox sh"

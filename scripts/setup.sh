@@ -1,6 +1,6 @@
 #!/bin/bash
 # setup.sh WHAT...: installs with apt what this machine lacks for WHAT:
-#   demo   what mydocker itself calls, and a registry with something to serve
+#   demo   what mydocker itself calls, a registry with something to serve, a name server
 #   test   demo, and the tools that make odd images, oracles and traces
 #   bench  demo, and the peers that mydocker is measured against
 #   guest  QEMU, and Debian's kernel for virtual machines in /var/cache/mydocker-guest
@@ -24,6 +24,9 @@ newuidmap        uidmap
 busybox          busybox-static
 docker-registry  docker-registry
 setpriv          util-linux
+nsd              nsd
+dig              bind9-dnsutils
+ss               iproute2
 '
 needs[test]="${needs[demo]}
 igzip            isal
@@ -38,10 +41,8 @@ ip               iproute2
 ps               procps
 useradd          passwd
 /usr/bin/python3 python3
-nsd              nsd
 unbound          unbound
 dnsperf          dnsperf
-dig              bind9-dnsutils
 kdig             knot-dnsutils
 ldns-signzone    ldnsutils
 "
@@ -60,7 +61,6 @@ jq               jq
 mmdebstrap       mmdebstrap
 /usr/bin/python3 python3
 cc               gcc
-nsd              nsd
 unbound          unbound
 dnsdist          dnsdist
 dnsmasq          dnsmasq-base
