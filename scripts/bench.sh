@@ -1,17 +1,18 @@
 #!/bin/bash
-# bench.sh [run|syscalls|hundred|pull|memory]...: measures mydocker against its peers in
+# bench.sh [run|syscalls|hundred|pull|memory|dns]...: measures mydocker against its peers in
 # the same run and prints tables, the target beside each figure; all parts by default.
-#   BENCH_ROUNDS=N   rounds of the interleaved comparisons (default 20; of pulls a third)
+#   BENCH_ROUNDS=N   rounds of the interleaved comparisons (default 20; of pulls a third, of dns half)
+#   BENCH_SECONDS=N  each run of dns (default 1)
 #   BENCH_BASE=FILE  a root file system as tar to build the pulled image from, instead of
 #                    a fresh `mmdebstrap --variant=minbase`
 # A peer that is not here or does not work is named in its row. Missed targets do not
 # fail the script: a bench tells, and other load on the machine moves its figures.
 set -uo pipefail
 parts=("$@")
-((${#parts[@]})) || parts=(run syscalls hundred pull memory)
+((${#parts[@]})) || parts=(run syscalls hundred pull memory dns)
 for part in "${parts[@]}"; do
     case $part in
-        run | syscalls | hundred | pull | memory) ;;
+        run | syscalls | hundred | pull | memory | dns) ;;
         *) sed -n '2,/^set/s/^# //p' "$0" >&2; exit 2 ;;
     esac
 done
@@ -38,6 +39,8 @@ fi
 . "$scripts/bench-run.sh"
 # shellcheck source=scripts/bench-pull.sh
 . "$scripts/bench-pull.sh"
+# shellcheck source=scripts/bench-dns.sh
+. "$scripts/bench-dns.sh"
 rounds=${BENCH_ROUNDS:-20}
 
 # ---------------------------------------------------------------- measuring
@@ -101,7 +104,8 @@ heading() { # TITLE
 }
 
 # One row: the median of OURS, over that of PEER unless that is `-`. LIMIT is of the ratio
-# (without a peer: of the figure); without it the row is there for information.
+# (without a peer: of the figure), the most or, as `>=N`, the least that it may be; without
+# it the row is there for information.
 row() { # WHAT UNIT OURS PEER [LIMIT]
     local ours='-' its='-' ratio='-' limit='-' said=''
     [[ ! -s $room/series/$3 ]] || ours=$(median <"$room/series/$3")
@@ -113,6 +117,7 @@ row() { # WHAT UNIT OURS PEER [LIMIT]
     fi
     if [[ -n ${5-} ]]; then
         limit="at most $5"
+        [[ $5 != '>='* ]] || limit="at least ${5#>=}"
         [[ -n $said ]] || judge "$1" "$([[ $4 == - ]] && echo "$ours" || echo "$ratio")" "$5"
         [[ $said == met ]] && met=$((met + 1)) || missed+=("$1${label[$4]:+ / ${label[$4]}}: $said")
     fi
@@ -121,7 +126,15 @@ row() { # WHAT UNIT OURS PEER [LIMIT]
 }
 
 judge() { # WHAT VALUE LIMIT -> said
-    if (($(calc %d "$2 <= $3"))); then said=met; else said="MISSED by $(calc %.0f "($2 / $3 - 1) * 100") %"; fi
+    local bound=${3#>=} comparison='<='
+    [[ $3 != '>='* ]] || comparison='>='
+    if (($(calc %d "$2 $comparison $bound"))); then
+        said=met
+    elif [[ $bound == 0 ]]; then
+        said=MISSED
+    else
+        said="MISSED by $(calc %.0f "100 * ($2 > $bound ? $2 - $bound : $bound - $2) / $bound") %"
+    fi
 }
 
 pretty() { # NUMBER UNIT
@@ -137,11 +150,13 @@ versions() {
         "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" "$(uname -r)" \
         "$(cut -d' ' -f1-3 /proc/loadavg)"
     local tool version list=''
-    for tool in "$mydocker" bwrap crun runc podman curl tar igzip openssl docker-registry hyperfine strace; do
+    for tool in "$mydocker" bwrap crun runc podman curl tar igzip openssl docker-registry hyperfine strace \
+        nsd unbound dnsdist dnsmasq dnsperf; do
         if ! type "$tool" >/dev/null 2>&1; then
             version='not installed'
         else
-            version=$({ "$tool" --version || "$tool" version; } 2>&1 | grep -oE -m 1 'v?[0-9]+\.[0-9][^ ,]*' | head -n 1)
+            version=$({ "$tool" --version || "$tool" version; } 2>&1 | grep -v 127.0.0.1 |
+                grep -oE -m 1 'v?[0-9]+(\.[0-9]+)+[^ ,.]*' | head -n 1)
         fi
         list+="${list:+, }${tool##*/} $version"
     done
@@ -154,10 +169,12 @@ versions() {
 for directory in /run /dev/shm; do
     mount -t tmpfs tmpfs "$directory" || bail "cannot mount a tmpfs on $directory"
 done
-registry bench 5000
-ordinary_users
 versions
-contestants
+if [[ ${parts[*]} != dns ]]; then
+    registry bench 5000
+    ordinary_users
+    contestants
+fi
 for part in "${parts[@]}"; do
     "bench_$part"
 done

@@ -151,14 +151,21 @@ negative() {
         like '  it is kept for 3 hours at most' "$got" '^10(800|79[0-9])$'
         is '  AA is cleared' "$(flags "$word.soa-86400-86400.n.test")" 'qr rd ra'
     done
+    # The CNAME on the way to what is not there counts too.
+    rcode nxdomain.soa-60-60.cname-1.steps-4.n.test >/dev/null
+    is 'NXDOMAIN behind a CNAME: both are given' \
+        "$(records nxdomain.soa-60-60.cname-1.steps-4.n.test | awk '{print $4}' | xargs)" 'CNAME SOA'
+    asked_upstream '  from the cache' 1 '^nxdomain.soa-60-60.cname'
     sleep 4.2
+    rcode nxdomain.soa-60-60.cname-1.steps-4.n.test >/dev/null
+    asked_upstream '  until the first of them ends' 2 '^nxdomain.soa-60-60.cname'
     for word in nxdomain nodata; do
         rcode "$word.soa-60-4.count.n.test" >/dev/null
         asked_upstream "$word is kept for MINIMUM, when that is less than the SOA's TTL" 2 "^$word.soa-60-4[.]"
         rcode "$word.soa-4-60.n.test" >/dev/null
         asked_upstream '  and for the TTL, when that is less' 2 "^$word.soa-4-60"
         rcode "$word.soa-60-60.n.test" >/dev/null
-        asked_upstream '  and no shorter' 1 "^$word.soa-60-60"
+        asked_upstream '  and no shorter' 1 "^$word.soa-60-60.n"
     done
 }
 

@@ -98,6 +98,21 @@ joined() {
         wait
     ) >/dev/null
     is '  but not with another type, DO, CD or class' "$(times_seen a '^slow-700.keys.test. ')" 5
+    # Three that join, with different rooms for the answer: each as it asked.
+    with_opt() { sed -E "s/^(.{20})0000/\\10001/; s/$/000029${2}000000000000/" <<<"$1"; } # QUERY SIZE-IN-HEX
+    one=$(query 1111 slow-700.big-900.test 0010) two=2222${one:4} three=3333${one:4}
+    say udp "$one" 4 "$(with_opt "$two" 04d0)" "$(with_opt "$three" 0258)" >"$room/tmp/rooms"
+    is '  askers with and without EDNS join' "$(times_seen a '^slow-700.big-900')" 1
+    # Length in octets; flags: 8780 is TC.
+    is '  and each gets what it has room for' \
+        "$(awk '{print substr($1, 1, 8), length($1) / 2}' "$room/tmp/rooms" | sort | xargs)" \
+        '11118780 39 22228580 911 33338780 50'
+    short tc.slow-500.udp.both.test +ignore >"$room/tmp/udp" &
+    local udp=$!
+    is '  a UDP and a TCP asker join, upstream says TC: the TCP asker gets the answer' \
+        "$(rcode tc.slow-500.udp.both.test +tcp)" NOERROR
+    wait "$udp"
+    is '  from one question by UDP and one by TCP' "$(seen a '^tc.slow-500.udp.both' | awk '{print $3}' | xargs)" 'udp tcp'
     # The same ID and question from one port is the client's retry: both may be answered.
     say udp "$(query 4444 slow-500.retry.test)" 2 "$(query 4444 slow-500.retry.test)" >"$room/tmp/retry"
     is '  a client that repeats its question makes no second one upstream' "$(times_seen a '^slow-500.retry')" 1
@@ -256,6 +271,12 @@ sizes() {
     # A size under 512 counts as 512 (RFC 6891 section 6.2.3).
     size 1 '' +bufsize=100 big-501.test
     size 0 tc +bufsize=100 big-502.test
+    # What came over TCP is in the cache for UDP, as far as it fits.
+    ask +tcp big-3000.test TXT >/dev/null
+    size 3 '' +bufsize=4096 big-3000.test
+    size 0 tc +bufsize=1232 big-3000.test
+    size 0 tc +noedns big-3000.test
+    is '  without another question upstream' "$(seen a '^big-3000' | awk '{print $3}' | xargs)" 'udp tcp'
     # Over 1232 upstream itself says TC; one that does not, and sends it all the same.
     size 0 tc +bufsize=4096 big-4000.test
     like '  which says TC at once, without TCP' "$(seen a '^big-4000' | awk '{print $3}' | xargs)" '^udp$'
@@ -333,6 +354,10 @@ hops() { # RFC 6891 section 6.2.6: what upstream sees is ours, what the asker se
         "$(grep -cE '^(before|after)[.]test' <<<"$got") $(grep -c 'EDNS: version' <<<"$got")" '2 1'
     got=$(ask +noedns optmiddle.ttl-100.h.test)
     is '  without it for an asker without OPT' "$(grep -cE '^(before|after)|EDNS|ADDITIONAL: 2' <<<"$got")" 3
+    # Replies that are no good DNS: whatever comes of them, no OPT reaches one who sent none.
+    unlike 'two OPTs, or one not at the root, are not passed on' \
+        "$(ask +noedns optname.h.test; ask +noedns twoopts.first-1.h.test)" 'ADDITIONAL: [1-9]|OPT|EDNS'
+    is 'an RCODE that does not fit into the header is not NOERROR' "$(rcode badvers.h.test +noedns)" SERVFAIL
     is 'Z from upstream is not passed on' "$(ask zbit.h.test | grep -c 'MBZ')" 0
     is 'AD is upstream'"'"'s' "$(flags ad.h.test +adflag)" 'qr aa rd ra ad'
     is 'RD is the asker'"'"'s' "$(flags norecurse.h.test +norecurse)" 'qr aa ra'
@@ -388,31 +413,6 @@ odd_resolv_conf() { # what other forwarders stumble over; it is not for us (dig 
     cp "$room/resolv.conf" /etc/resolv.conf
 }
 
-defaults() { # 8.8.8.8 and 8.8.4.4 are this machine, in this namespace only
-    ip address add 8.8.8.8/32 dev lo
-    ip address add 8.8.4.4/32 dev lo
-    default_zone
-    start_nsd google 8.8.8.8@53 8.8.4.4@53
-    "$mydocker" dns >"$room/default.out" 2>"$room/default.err" &
-    local pid=$!
-    ok 'mydocker dns without options gets ready' eventually 50 grep -q 'listening on' "$room/default.out"
-    is '  and says where' "$(<"$room/default.out")" \
-        'mydocker dns: listening on 0.0.0.0:8053, [::]:8053, forwarding to 8.8.8.8:53, 8.8.4.4:53'
-    is '  dig -p 8053' "$(at 127.0.0.1 8053 www.example.test)" 192.0.2.1
-    is '  by TCP' "$(at 127.0.0.1 8053 +tcp www.example.test AAAA)" 2001:db8::1
-    is '  by IPv6' "$(at ::1 8053 mail.example.test)" 192.0.2.2
-    is '  nothing on stderr' "$(<"$room/default.err")" ''
-    stop "$pid"
-    # Only the second of the two.
-    ip address del 8.8.8.8/32 dev lo
-    ip route add blackhole 8.8.8.8/32
-    "$mydocker" dns >"$room/default.out" 2>"$room/default.err" &
-    pid=$!
-    eventually 50 grep -q 'listening on' "$room/default.out"
-    is 'no route to 8.8.8.8: 8.8.4.4 answers' "$(at 127.0.0.1 8053 www.example.test)" 192.0.2.1
-    stop "$pid"
-}
-
 no_cap() { # others stop at 150 or 1000 questions in flight
     start_upstream a "$here:5310"
     serve_dns --upstream "$here:5310"
@@ -428,7 +428,7 @@ no_cap() { # others stop at 150 or 1000 questions in flight
 odd_resolv_conf
 stop "$upstream_pid"
 for group in replies_that_count ids_and_ports joined one_silent retries all_silent errors unreachable sizes \
-    wildcard hops local_names defaults; do
+    wildcard hops local_names; do
     beside $group
 done
 gather

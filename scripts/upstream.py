@@ -32,7 +32,7 @@ other types NODATA.
              big-BYTES           records of the asked type up to exactly that length (+ OPT);
                                  over UDP cut (TC) where the query's size is smaller
              anyway              but not cut
-             cname-N             a chain of N CNAMEs first
+             cname-N             a chain of N CNAMEs first, also before a negative answer
              count               the last byte of an A says how often it was asked
              raw-HEX             RDATA, of whatever type was asked
              pointer             RDATA that looks like a compression pointer to the QNAME
@@ -219,18 +219,16 @@ class Answer:
             if word in words:
                 self.rcode = code
         self.rcode = 16 if 'badvers' in words else self.number('rcode', self.rcode)
-        if self.rcode == 3:
-            self.soa()
-        if self.rcode:
-            return
-        if 'nodata' in words or self.data(query.type, 0) is None:
-            self.soa()
+        if self.rcode not in (0, 3):
             return
         owner = TO_QUESTION
         for nth in range(self.number('cname', 0)):
             target = wire([b'c%d' % nth] + query.labels[-1:])
             self.record(self.answer, owner, 5, target)
             owner = target
+        if self.rcode or 'nodata' in words or self.data(query.type, 0) is None:
+            self.soa()
+            return
         for nth in range(self.number('answers', 1)):
             self.record(self.answer, owner, query.type, self.data(query.type, nth))
         if 'ttls' in words:

@@ -24,7 +24,7 @@ use crate::dns_listen::{refuse_loops, Listeners};
 use crate::dns_local::Local;
 use crate::dns_message::{rcode, HEADER_LENGTH};
 use crate::dns_options::{help, DnsOptions, Network};
-use crate::dns_query::{key_question, Key, Query, Refusal};
+use crate::dns_query::{split_key, Key, Query, Refusal};
 use crate::dns_reply::{Log, Replies, Source};
 use crate::dns_tcp::Clients;
 use crate::dns_upstream::{Upstreams, DOORS};
@@ -344,7 +344,7 @@ impl Server {
         let key = Key::new(question, &query);
         let hash = self.hasher.hash_one(key.octets());
         let asker = |question: &[u8]| Asker { way, query, question: question.into(), since: now };
-        if let Some((answer, source)) = self.local.answer(message, key_question(key.octets()), &query) {
+        if let Some((answer, source)) = self.local.answer(message, split_key(key.octets()).0, &query) {
             let write = |out: &mut [u8]| query.write_answer(out, question, &answer, true);
             return self.replies.send(&way, Source::Words(source), now, write);
         }

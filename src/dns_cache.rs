@@ -11,7 +11,7 @@
 use crate::dns_index::{Index, Row};
 use crate::dns_message::{class, rcode, rtype, Header, Reader, HEADER_LENGTH};
 use crate::dns_name::Parsed;
-use crate::dns_query::key_question;
+use crate::dns_query::split_key;
 
 /// Milliseconds, from any start.
 pub type Time = u64;
@@ -45,8 +45,10 @@ pub enum Found<'a> {
 
 struct Entry {
     hash: u64,
-    key: Box<[u8]>,
+    /// Without OPT, its question in lower case: with `flags` it is the entry's key.
     message: Box<[u8]>,
+    question_end: u16,
+    flags: u8,
     /// The moment for which the TTLs in `message` are right.
     aged: Time,
     expires: Time,
@@ -56,8 +58,24 @@ struct Entry {
 }
 
 impl Entry {
+    fn new(key: &[u8], hash: u64, message: &[u8], now: Time) -> Entry {
+        let (question, flags) = split_key(key);
+        let question_end = HEADER_LENGTH + question.len();
+        let mut message: Box<[u8]> = message.into();
+        message[HEADER_LENGTH..question_end].copy_from_slice(question);
+        let question_end = question_end as u16;
+        Entry { hash, message, question_end, flags, aged: now, expires: now, failed_until: 0, is_failure: false }
+    }
+
+    fn is_for(&self, key: &[u8], hash: u64) -> bool {
+        let (question, flags) = split_key(key);
+        self.hash == hash
+            && self.flags == flags
+            && self.message[HEADER_LENGTH..usize::from(self.question_end)] == *question
+    }
+
     fn octets(&self) -> usize {
-        self.key.len() + self.message.len() + ENTRY_OVERHEAD
+        self.message.len() + ENTRY_OVERHEAD
     }
 }
 
@@ -82,10 +100,7 @@ impl Cache {
     }
 
     fn find(&self, key: &[u8], hash: u64) -> Option<u32> {
-        self.index.find(hash, |number| {
-            let entry = &self.entries[number as usize];
-            entry.hash == hash && *entry.key == *key
-        })
+        self.index.find(hash, |number| self.entries[number as usize].is_for(key, hash))
     }
 
     /// Looks for a question; what is found becomes the newest.
@@ -118,11 +133,13 @@ impl Cache {
 
     /// Keeps an answer (without OPT) for as long as it says; false where it must not be kept at all.
     pub fn put(&mut self, key: &[u8], hash: u64, answer: &[u8], now: Time) -> bool {
-        let Ok(Some(Terms { seconds, limit })) = terms(answer) else { return false };
-        let mut message: Box<[u8]> = answer.into();
-        change_ttls(&mut message, |ttl| ttl.min(limit));
-        let expires = now + Time::from(seconds) * 1000;
-        self.insert(Entry { hash, key: key.into(), message, aged: now, expires, failed_until: 0, is_failure: false });
+        let Ok(Some(Terms { seconds, limit, is_exceeded })) = terms(answer) else { return false };
+        let mut entry = Entry::new(key, hash, answer, now);
+        if is_exceeded {
+            change_ttls(&mut entry.message, |ttl| ttl.min(limit));
+        }
+        entry.expires = now + Time::from(seconds) * 1000;
+        self.insert(key, entry);
         true
     }
 
@@ -134,16 +151,14 @@ impl Cache {
             }
             return;
         }
-        let (key, message) = (key.into(), reply.into());
-        let expires = now + FAILURE;
-        self.insert(Entry { hash, key, message, aged: now, expires, failed_until: 0, is_failure: true });
+        let mut entry = Entry::new(key, hash, reply, now);
+        entry.expires = now + FAILURE;
+        entry.is_failure = true;
+        self.insert(key, entry);
     }
 
-    fn insert(&mut self, mut entry: Entry) {
-        // The question in lower case, so that the octets do not tell who asked first.
-        let question = key_question(&entry.key);
-        entry.message[HEADER_LENGTH..HEADER_LENGTH + question.len()].copy_from_slice(question);
-        if let Some(number) = self.find(&entry.key, entry.hash) {
+    fn insert(&mut self, key: &[u8], entry: Entry) {
+        if let Some(number) = self.find(key, entry.hash) {
             let old = std::mem::replace(&mut self.entries[number as usize], entry);
             self.octets = self.octets - old.octets() + self.entries[number as usize].octets();
             self.row.renew(number);
@@ -190,24 +205,19 @@ impl Cache {
 
 /// Changes every TTL of a good message, in all three sections; an OPT's is none.
 pub fn change_ttls(message: &mut [u8], change: impl Fn(u32) -> u32) {
-    let Ok(places) = places_of_ttls(message) else { return };
-    for (at, ttl) in places {
-        message[at..at + 4].copy_from_slice(&change(ttl).to_be_bytes());
-    }
-}
-
-fn places_of_ttls(message: &[u8]) -> Parsed<Vec<(usize, u32)>> {
-    let records = Header::read(message).map_or(0, |header| header.records());
+    let Some(header) = Header::read(message) else { return };
     let mut reader = Reader::new(message);
-    reader.question()?;
-    let mut places = Vec::with_capacity(records);
-    for _ in 0..records {
-        let record = reader.record()?;
+    let mut at = reader.skip_question().map_or(message.len(), |_| reader.at);
+    for _ in 0..header.records() {
+        let mut reader = Reader::new(message);
+        reader.at = at;
+        let Ok(record) = reader.record() else { return };
+        at = reader.at;
         if record.rtype != rtype::OPT {
-            places.push((record.ttl_at, record.seconds()));
+            let ttl = change(record.seconds());
+            message[record.ttl_at..record.ttl_at + 4].copy_from_slice(&ttl.to_be_bytes());
         }
     }
-    Ok(places)
 }
 
 /// On what terms an answer may be kept.
@@ -217,22 +227,25 @@ struct Terms {
     seconds: u32,
     /// What none of its TTLs may exceed.
     limit: u32,
+    /// One of them does.
+    is_exceeded: bool,
 }
 
 /// `None`: it may not be kept at all.
 fn terms(message: &[u8]) -> Parsed<Option<Terms>> {
     let Some(header) = Header::read(message) else { return Ok(None) };
     let mut reader = Reader::new(message);
-    let question = reader.question()?;
-    if header.tc() || question.qclass != class::IN || !matches!(header.rcode(), rcode::NOERROR | rcode::NXDOMAIN) {
+    let (qtype, qclass) = reader.skip_question()?;
+    if header.tc() || qclass != class::IN || !matches!(header.rcode(), rcode::NOERROR | rcode::NXDOMAIN) {
         return Ok(None);
     }
-    let (mut smallest, mut answered, mut minimum) = (MAX_TTL, false, None);
+    let (mut smallest, mut largest, mut answered, mut minimum) = (MAX_TTL, 0, false, None);
     for number in 0..header.records() {
         let record = reader.record()?;
         smallest = smallest.min(record.seconds());
+        largest = largest.max(record.seconds());
         if number < usize::from(header.ancount()) {
-            answered |= record.rtype == question.qtype;
+            answered |= record.rtype == qtype;
         } else if record.rtype == rtype::SOA {
             minimum = Some(soa_minimum(message, record.rdata.end));
         }
@@ -244,7 +257,7 @@ fn terms(message: &[u8]) -> Parsed<Option<Terms>> {
         None => 0,
     };
     let seconds = smallest.min(limit);
-    Ok((seconds > 0).then_some(Terms { seconds, limit }))
+    Ok((seconds > 0).then_some(Terms { seconds, limit, is_exceeded: largest > limit }))
 }
 
 /// MINIMUM is the SOA's last field, RFC 1035 section 3.3.13.
@@ -297,7 +310,12 @@ mod tests {
     }
 
     fn ttls(message: &[u8]) -> Vec<u32> {
-        places_of_ttls(message).unwrap().into_iter().map(|(_, ttl)| ttl).collect()
+        let seen = std::cell::RefCell::new(Vec::new());
+        change_ttls(&mut message.to_vec(), |ttl| {
+            seen.borrow_mut().push(ttl);
+            ttl
+        });
+        seen.into_inner()
     }
 
     fn put(cache: &mut Cache, (key, message): &(Vec<u8>, Vec<u8>), now: Time) -> bool {

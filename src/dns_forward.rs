@@ -17,7 +17,7 @@ use crate::dns_cache::{change_ttls, STALE_TTL};
 use crate::dns_dial::{Outcome, TCP_DOOR};
 use crate::dns_flight::{Asker, MAX_WAITING};
 use crate::dns_message::{class, rcode, Header, HEADER_LENGTH};
-use crate::dns_query::{key_question, write_upstream_query};
+use crate::dns_query::{split_key, write_upstream_query};
 use crate::dns_reply::Source;
 use crate::dns_upstream::{Sent, State, Ticket, MAX_QUERY};
 use crate::sys::Datagrams;
@@ -202,7 +202,7 @@ impl Server {
     /// where it is not.
     fn take_reply(&mut self, ticket: Ticket, place: (usize, usize, u16), id: u16, message: &[u8]) -> bool {
         let Some(flight) = self.flights.get(ticket) else { return false };
-        let Some(reply) = Reply::read(message, id, key_question(&flight.key)) else { return false };
+        let Some(reply) = Reply::read(message, id, split_key(&flight.key).0) else { return false };
         let upstream = place.0;
         if let Some(sent) = flight.sent.iter_mut().find(|sent| (sent.upstream, sent.door, sent.id) == place) {
             sent.state = State::Over;
@@ -394,7 +394,7 @@ impl Server {
         header.set_ancount(0);
         header.set_nscount(0);
         header.set_arcount(0);
-        let question = key_question(&flight.key);
+        let question = split_key(&flight.key).0;
         let mut answer = vec![0; HEADER_LENGTH];
         header.write(&mut answer);
         answer.extend(question);

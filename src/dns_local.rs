@@ -186,7 +186,7 @@ mod tests {
         let message = writer.message;
         let query = Query::read(&message, false).unwrap();
         let key = Key::new(&message[HEADER_LENGTH..], &query);
-        let (answer, _) = local.answer(&message, crate::dns_query::key_question(key.octets()), &query)?;
+        let (answer, _) = local.answer(&message, crate::dns_query::split_key(key.octets()).0, &query)?;
         Some(Message::read(&answer).unwrap())
     }
 

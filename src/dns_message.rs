@@ -329,6 +329,12 @@ impl<'a> Reader<'a> {
         self.take(usize::from(length))
     }
 
+    /// Checks a question; returns its type and class.
+    pub fn skip_question(&mut self) -> Parsed<(u16, u16)> {
+        self.skip_name()?;
+        Ok((self.u16()?, self.u16()?))
+    }
+
     pub fn question(&mut self) -> Parsed<Question> {
         Ok(Question { name: self.name()?, qtype: self.u16()?, qclass: self.u16()? })
     }

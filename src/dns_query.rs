@@ -73,8 +73,7 @@ impl Query {
     /// Reads the question and walks over the records; returns a response code.
     fn read_sections(&mut self, message: &[u8]) -> Parsed<u16> {
         let mut reader = Reader::new(message);
-        reader.skip_name()?;
-        let (qtype, qclass) = (reader.u16()?, reader.u16()?);
+        let (qtype, qclass) = reader.skip_question()?;
         (self.qtype, self.qclass, self.question_end) = (qtype, qclass, reader.at);
         let records = self.header.records();
         let additional = records - usize::from(self.header.arcount());
@@ -211,15 +210,18 @@ impl Key {
     }
 }
 
-/// A key as it is kept: the question, without the flags.
-pub fn key_question(key: &[u8]) -> &[u8] {
-    &key[..key.len() - 1]
+/// The parts of a key: the question, and the flags.
+pub fn split_key(key: &[u8]) -> (&[u8], u8) {
+    match key {
+        [question @ .., flags] => (question, *flags),
+        [] => (&[], 0), // no key is empty
+    }
 }
 
 /// Writes the query that an upstream gets for a key: all that we want to know, and no more of the
 /// client than that (RFC 6891 section 6.2.6: EDNS is for one hop). Returns its length.
 pub fn write_upstream_query(out: &mut [u8], key: &[u8], id: u16, with_edns: bool) -> usize {
-    let (question, flags) = (key_question(key), key[key.len() - 1]);
+    let (question, flags) = split_key(key);
     let mut header = Header::default();
     header.set_id(id);
     header.set_rd(true);
