@@ -112,7 +112,8 @@ joined() {
     is '  a UDP and a TCP asker join, upstream says TC: the TCP asker gets the answer' \
         "$(rcode tc.slow-500.udp.both.test +tcp)" NOERROR
     wait "$udp"
-    is '  from one question by UDP and one by TCP' "$(seen a '^tc.slow-500.udp.both' | awk '{print $3}' | xargs)" 'udp tcp'
+    is '  from one question by UDP and one by TCP' \
+        "$(seen a '^tc.slow-500.udp.both' | awk '{print $3}' | xargs)" 'udp tcp'
     # The same ID and question from one port is the client's retry: both may be answered.
     say udp "$(query 4444 slow-500.retry.test)" 2 "$(query 4444 slow-500.retry.test)" >"$room/tmp/retry"
     is '  a client that repeats its question makes no second one upstream' "$(times_seen a '^slow-500.retry')" 1
@@ -290,7 +291,8 @@ sizes() {
     like '  with EDNS the OPT too' "$got" 'QUERY: 1, ANSWER: 0, AUTHORITY: 0, ADDITIONAL: 1$'
     like 'TC from upstream: at once to a UDP asker' "$(ask +ignore tc.x.test)" 'flags: qr[ a-z]* tc'
     is '  who makes no TCP upstream' "$(seen a '^tc.x.test' | awk '{print $3}' | xargs)" udp
-    like '  also with some of the records' "$(ask +ignore tcpartial.x.test)" 'flags: qr[ a-z]* tc'
+    got=$(ask +ignore tcpartial.x.test)
+    like '  records beside it may be half of a set: they are not given' "$got" 'flags: qr[ a-z]* tc.* ANSWER: 0'
 }
 
 # ---------------------------------------------------------------- the way back
@@ -427,6 +429,9 @@ no_cap() { # others stop at 150 or 1000 questions in flight
 
 odd_resolv_conf
 stop "$upstream_pid"
+# dnsperf takes an IPv4 address only where the machine has one beside 127.0.0.0/8, once it
+# has an IPv6 one (getaddrinfo(3), AI_ADDRCONFIG).
+ip address add 192.168.77.1/32 dev lo
 for group in replies_that_count ids_and_ports joined one_silent retries all_silent errors unreachable sizes \
     wildcard hops local_names; do
     beside $group

@@ -111,7 +111,10 @@ pub fn main(arguments: &[OsString]) -> Result<i32> {
     let mut inbox = Datagrams::new(BATCH, DATAGRAM);
     let (at, to) = (list(&addresses), list(&options.upstreams));
     sys::print(&format!("mydocker dns: listening on {at}, forwarding to {to}\n")).context("standard output")?;
-    server.serve(&signals, &mut inbox)
+    let code = server.serve(&signals, &mut inbox)?;
+    // The kernel closes a hundred and more sockets without being asked to one by one.
+    std::mem::forget(server);
+    Ok(code)
 }
 
 // ---- the start ----
@@ -270,6 +273,7 @@ impl Server {
     fn receive_queries(&mut self, listener: usize, inbox: &mut Datagrams) {
         self.local.refresh(self.now);
         for _ in 0..ROUNDS {
+            sys::why("what clients ask");
             // An error here is news of an earlier reply that could not be delivered.
             let count = inbox.receive(&self.replies.sockets[listener]).unwrap_or(0);
             for number in 0..count {

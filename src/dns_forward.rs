@@ -20,7 +20,7 @@ use crate::dns_message::{class, rcode, Header, HEADER_LENGTH};
 use crate::dns_query::{split_key, write_upstream_query};
 use crate::dns_reply::Source;
 use crate::dns_upstream::{Sent, State, Ticket, MAX_QUERY};
-use crate::sys::Datagrams;
+use crate::sys::{self, Datagrams};
 
 /// One query goes to one upstream so many times at most.
 const MAX_SENDS: usize = 3;
@@ -170,6 +170,7 @@ impl Server {
     /// Replies have come to a door.
     pub fn receive_replies(&mut self, upstream: usize, door: usize, inbox: &mut Datagrams) {
         let Some(socket) = self.upstreams.socket(upstream, door) else { return };
+        sys::why("what an upstream says");
         match inbox.receive(socket) {
             Ok(count) => {
                 for number in 0..count {

@@ -88,6 +88,7 @@ impl Replies {
 
     pub fn flush_datagrams(&mut self) {
         if self.outbox.len() > 0 {
+            sys::why("the answers, each under its asker's own ID");
             // A client that cannot be reached has a reply less; it will ask again.
             let _lost = self.outbox.send(&self.sockets[self.listener]);
         }

@@ -218,6 +218,7 @@ impl Upstreams {
     pub fn flush(&mut self) {
         let Some((upstream, door)) = self.target.take() else { return };
         if let Some(open) = &self.list[upstream].doors[door] {
+            sys::why("asked of an upstream, under an ID of our own");
             if self.outbox.send(&open.socket).is_err() {
                 self.unreachable.push((upstream, door));
             }

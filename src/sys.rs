@@ -1268,11 +1268,15 @@ pub fn socket(address: &SocketAddr, kind: c_int) -> io::Result<Fd> {
 
 names!(SOCKET: SOCK_DGRAM SOCK_STREAM SOCK_NONBLOCK SOCK_CLOEXEC);
 
+const LEVELS: &[(c_int, &str)] =
+    &[(libc::SOL_SOCKET, "SOL_SOCKET"), (libc::IPPROTO_IP, "SOL_IP"), (libc::IPPROTO_IPV6, "SOL_IPV6")];
+
 /// setsockopt(2) of an option that is an int; `name` is for the telling.
 pub fn setsockopt(socket: &Fd, level: c_int, option: c_int, value: c_int, name: &str) -> io::Result<()> {
     let (pointer, size) = (std::ptr::from_ref(&value).cast(), std::mem::size_of::<c_int>() as _);
     // SAFETY: the pointer is to a live int of that size.
     let result = check(unsafe { libc::setsockopt(socket.0, level, option, pointer, size) });
+    let level = LEVELS.iter().find(|(number, _)| *number == level).map_or("?", |(_, name)| name);
     tell(&result, format_args!("setsockopt({}, {level}, {name}, [{value}], 4)", socket.0));
     result.map(drop)
 }
@@ -1316,7 +1320,8 @@ pub fn accept4(socket: &Fd) -> io::Result<(Fd, SocketAddr)> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: the pointers are to a live address and its length.
     let result = check(unsafe { libc::accept4(socket.0, std::ptr::from_mut(&mut raw).cast(), &mut length, flags) });
-    tell(&result, format_args!("accept4({}, {}, SOCK_NONBLOCK|SOCK_CLOEXEC)", socket.0, raw.address()));
+    let from = result.as_ref().map_or("NULL".to_string(), |_| raw.address().to_string());
+    tell(&result, format_args!("accept4({}, {from}, SOCK_NONBLOCK|SOCK_CLOEXEC)", socket.0));
     owned(result).map(|fd| (fd, raw.address()))
 }
 
@@ -1516,7 +1521,7 @@ pub fn epoll_ctl(epoll: &Fd, operation: c_int, fd: &Fd, events: c_int, token: u6
     let result = check(unsafe { libc::epoll_ctl(epoll.0, operation, fd.0, &mut event) });
     let name = if operation == libc::EPOLL_CTL_ADD { "EPOLL_CTL_ADD" } else { "EPOLL_CTL_MOD" };
     let events = Flags(events as u64, EPOLL);
-    tell(&result, format_args!("epoll_ctl({}, {name}, {}, {{{events}, {token:#x}}})", epoll.0, fd.0));
+    tell(&result, format_args!("epoll_ctl({}, {name}, {}, {{{events}, {token}}})", epoll.0, fd.0));
     result.map(drop)
 }
 
