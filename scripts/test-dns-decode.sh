@@ -83,7 +83,8 @@ decodes 'header, question and A' "$(reply decode.test 1)" \
     '^ 4  00 01 QDCOUNT 1 ' ' ANCOUNT 1 ' ' NSCOUNT 1 ' ' ARCOUNT 1 ' \
     '^Question 1 of 1 RFC 1035 section 4.1.2$' '^ 12  06 64 65 63 6f 64 65 QNAME 6 "decode"$' \
     '^ 24  00 0, the root, so decode.test.$' ' QTYPE 1 A: an IPv4 address RFC 1035 3.2.3$' ' QCLASS 1 IN: ' \
-    '^Answer 1 of 1: decode.test. A RFC 1035 section 4.1.3$' '  c0 0c NAME pointer to 12: decode.test. RFC 1035 4.1.4$' \
+    '^Answer 1 of 1: decode.test. A RFC 1035 section 4.1.3$' \
+    '  c0 0c NAME pointer to 12: decode.test. RFC 1035 4.1.4$' \
     '  00 00 0e 10 TTL 3600 seconds, 1 h RFC 2181 8$' ' RDLENGTH 4 octets$' \
     '  c0 00 02 01 ADDRESS 192.0.2.1 RFC 1035 3.4.1$' '^Authority 1 of 1: decode.test. NS ' \
     '^Additional 1 of 1: ns.decode.test. A ' 'NSDNAME 2 "ns" RFC 1035 3.3.11$' 'pointer to 12, so ns.decode.test.'
@@ -96,7 +97,8 @@ decodes 'SOA of a name that is not there' "$(reply none.decode.test 1)" ' RCODE 
     '  02 6e 73 MNAME 2 "ns" RFC 1035 3.3.13$' 'RNAME 10 "hostmaster"' '  00 00 00 01 SERIAL 1: the zone' \
     'REFRESH 7200 seconds, 2 h: ' 'RETRY 3600 seconds' 'EXPIRE 604800 seconds, 7 d: ' '  00 00 01 2c MINIMUM 300 '
 decodes 'MX' "$(reply decode.test 15)" '  00 0a PREFERENCE 10: .* RFC 1035 3.3.9$' 'EXCHANGE 4 "mail"'
-decodes 'TXT' "$(reply decode.test 16)" 'TXT-DATA 3 "two" RFC 1035 3.3.14$' 'TXT-DATA 19 "strings; \\"quoted\\"' '\\027"'
+decodes 'TXT' "$(reply decode.test 16)" 'TXT-DATA 3 "two" RFC 1035 3.3.14$' 'TXT-DATA 19 "strings; \\"quoted\\"' \
+    '\\027"'
 decodes 'HINFO' "$(reply decode.test 13)" 'CPU 6 "PDP-11" RFC 1035 3.3.2$' 'OS 4 "UNIX"'
 decodes 'CAA' "$(reply decode.test 257)" 'Flags 0: .* RFC 8659 4.1$' 'Tag 5 "issue"' 'Value "ca.example.net"'
 decodes 'SRV' "$(reply srv.decode.test 33)" 'Priority 1: .* RFC 2782$' 'Weight 2: ' 'Port 53$' 'so decode.test.$'
@@ -107,21 +109,28 @@ decodes 'RP' "$(reply rp.decode.test 17)" 'mbox-dname 3 "box" RFC 1183 2.2$' 'tx
 decodes 'AFSDB' "$(reply afsdb.decode.test 18)" 'subtype 1 RFC 1183 1$' 'hostname 6 "decode"'
 decodes 'DS' "$(reply ds.decode.test 43)" '  ec 45 Key Tag 60485 RFC 4034 5.1$' 'Algorithm 13 ECDSAP256SHA256' \
     'Digest Type 2 SHA-256' 'Digest 32 octets'
-decodes 'SSHFP' "$(reply sshfp.decode.test 44)" 'Algorithm 4 Ed25519 RFC 4255 3.1$' 'FP Type 2 SHA-256' 'Fingerprint 32 octets'
-decodes 'TLSA' "$(reply tlsa.decode.test 52)" 'Usage 3 DANE-EE RFC 6698 2.1$' 'Selector 1 SPKI' 'Matching Type 1 SHA2-256'
+decodes 'SSHFP' "$(reply sshfp.decode.test 44)" 'Algorithm 4 Ed25519 RFC 4255 3.1$' 'FP Type 2 SHA-256' \
+    'Fingerprint 32 octets'
+decodes 'TLSA' "$(reply tlsa.decode.test 52)" 'Usage 3 DANE-EE RFC 6698 2.1$' 'Selector 1 SPKI' \
+    'Matching Type 1 SHA2-256'
 decodes 'HTTPS' "$(reply https.decode.test 65)" 'SvcPriority 1: .* RFC 9460 2.2$' '  00 TargetName 0, the root: \.' \
     'SvcParamKey 1 alpn RFC 9460 7.1$' 'alpn-id 2 "h2"' 'SvcParamKey 3 port RFC 9460 7.2$' '  20 fb port 8443' \
     'address 192.0.2.7' 'address 192.0.2.8' 'address 2001:db8::7'
 decodes 'URI' "$(reply uri.decode.test 256)" 'Priority 10 RFC 7553 4.5$' 'Target "https://example.net/"'
 decodes 'MINFO' "$(reply minfo.decode.test 14)" 'RMAILBX 4 "box1" RFC 1035 3.3.7$' 'EMAILBX 4 "box2"'
-decodes 'a type that nobody knows' "$(reply odd.decode.test 65280)" 'TYPE 65280 TYPE65280 ' '  00 ff 10 c0 RDATA 4 octets RFC 3597 3$'
-decodes 'class CH' "$(say udp abcd010000010000000000000776657273696f6e0462696e640000100003)" 'QCLASS 3 CH: ' 'CLASS 3 CH: ' 'TXT-DATA'
-decodes 'RRSIG and OPT' "$(reply nsec.test 6 "$do")" 'Type Covered 6 SOA: .* RFC 4034 3.1$' 'Labels 2: ' 'Original TTL 3600 ' \
-    'Expiration 2035-12-31 23:59:59 UTC$' 'Inception 2025-01-02 03:04:05 UTC$' 'Signer.s Name 4 "nsec"' 'Signature 64 octets' \
+decodes 'a type that nobody knows' "$(reply odd.decode.test 65280)" 'TYPE 65280 TYPE65280 ' \
+    '  00 ff 10 c0 RDATA 4 octets RFC 3597 3$'
+decodes 'class CH' "$(say udp abcd010000010000000000000776657273696f6e0462696e640000100003)" 'QCLASS 3 CH: ' \
+    'CLASS 3 CH: ' 'TXT-DATA'
+decodes 'RRSIG and OPT' "$(reply nsec.test 6 "$do")" 'Type Covered 6 SOA: .* RFC 4034 3.1$' 'Labels 2: ' \
+    'Original TTL 3600 ' \
+    'Expiration 2035-12-31 23:59:59 UTC$' 'Inception 2025-01-02 03:04:05 UTC$' 'Signer.s Name 4 "nsec"' \
+    'Signature 64 octets' \
     '^Additional [0-9] of [0-9]: \. OPT RFC 6891 section 6.1.2$' 'CLASS [0-9]+ octets of UDP .*RFC 6891 6.2.3$' \
     'EXTENDED-RCODE 0, so in all 0 NOERROR: .*RFC 6891 6.1.3$' 'VERSION 0 ' '^ 1... .... .... .... DO 1 .*RFC 3225 3$'
 decodes 'DNSKEY' "$(reply nsec.test 48)" 'Flags 257: .* RFC 4034 2.1$' 'Protocol 3: ' 'Public Key 64 octets'
-decodes 'NSEC' "$(reply none.nsec.test 1 "$do")" 'Next Name 2 "ns" RFC 4034 4.1$' 'Type Bit Maps NS SOA RRSIG NSEC DNSKEY$'
+decodes 'NSEC' "$(reply none.nsec.test 1 "$do")" 'Next Name 2 "ns" RFC 4034 4.1$' \
+    'Type Bit Maps NS SOA RRSIG NSEC DNSKEY$'
 decodes 'NSEC3' "$(reply none.nsec3.test 1 "$do")" 'Hash Algorithm 1 SHA-1 RFC 5155 3.2$' 'Iterations 1$' \
     '  02 ab cd Salt length, and 2 octets' 'Next Hashed length, and 20 octets' 'Type Bit Maps '
 decodes 'NSEC3PARAM' "$(reply nsec3.test 51)" 'Hash Algorithm 1 SHA-1 RFC 5155 4.2$'
@@ -136,10 +145,13 @@ edns+=fde90001ff
 decodes 'the options of EDNS by name' "abcd850300000000000000010000290200010080000047$edns" \
     ' RCODE 3 NXDOMAIN' 'EXTENDED-RCODE 1, so in all 19 BADMODE RFC 6891 6.1.3$' ' DO 1 ' \
     '  00 03 OPTION-CODE 3 NSID.* RFC 5001 2.3$' '  6e 73 NSID "ns"$' \
-    'OPTION-CODE 8 Client Subnet.* RFC 7871 6$' 'FAMILY 1 IPv4$' '  18 SOURCE PREFIX 24: ' '  c0 00 02 ADDRESS 3 octets$' \
-    'OPTION-CODE 9 EXPIRE RFC 7314 2$' 'EXPIRE 3600 seconds' 'OPTION-CODE 10 COOKIE RFC 7873 4$' 'Client Cookie 8 octets$' \
+    'OPTION-CODE 8 Client Subnet.* RFC 7871 6$' 'FAMILY 1 IPv4$' '  18 SOURCE PREFIX 24: ' \
+    '  c0 00 02 ADDRESS 3 octets$' \
+    'OPTION-CODE 9 EXPIRE RFC 7314 2$' 'EXPIRE 3600 seconds' 'OPTION-CODE 10 COOKIE RFC 7873 4$' \
+    'Client Cookie 8 octets$' \
     'Server Cookie 8 octets$' 'TIMEOUT 300: ' 'OPTION-CODE 12 Padding' 'OPTION-CODE 15 Extended DNS Error' \
-    '  00 06 INFO-CODE 6 DNSSEC Bogus$' 'EXTRA-TEXT "bad"$' 'OPTION-CODE 65001 unknown here$' '  ff OPTION-DATA 1 octet$'
+    '  00 06 INFO-CODE 6 DNSSEC Bogus$' 'EXTRA-TEXT "bad"$' 'OPTION-CODE 65001 unknown here$' \
+    '  ff OPTION-DATA 1 octet$'
 
 # ---------------------------------------------------------------- how it comes in
 
@@ -178,7 +190,8 @@ for case in "${wrong[@]}"; do
     ((${#hex} % 2 == 0)) || hex+=0
     decodes "wrong: $message" "$hex" "^ ! .*$message"
 done
-decodes 'octets behind the message are shown' "${head:0:8}00000000000000000000deadbeef" '^Behind the last record: 6 octets$' \
+decodes 'octets behind the message are shown' "${head:0:8}00000000000000000000deadbeef" \
+    '^Behind the last record: 6 octets$' \
     '  00 00 de ad be ef '
 decodes 'a pointer to itself' "${head}c00c" '^ ! at octet 12: '
 # A TXT record of pointers, each of which leads to the one before it, and 4000 records whose names are at its end.
@@ -218,7 +231,8 @@ fails '  and what never ends' 125 'more than 65535 octets' "$mydocker" dns decod
 ok '65535 octets are a message' "$mydocker" dns decode < <(head -c 65535 /dev/zero)
 fails 'an argument' 125 'what is "abcd"' "$mydocker" dns decode abcd </dev/null
 fails 'an option that it does not have' 125 'hex' "$mydocker" dns decode --hex </dev/null
-fails 'a standard output that is full' 125 'standard output: No space' sh -c '"$1" dns decode <"$2" >/dev/full' sh "$mydocker" "$room/binary"
+fails 'a standard output that is full' 125 'standard output: No space' \
+    sh -c '"$1" dns decode <"$2" >/dev/full' sh "$mydocker" "$room/binary"
 fails 'a standard input that is a directory' 125 'directory' "$mydocker" dns decode <"$room"
 for help in --help -h; do
     ok "$help" "$mydocker" dns decode $help </dev/null
@@ -230,7 +244,8 @@ decodes 'the example of the help' "$(tr -d ' ' <<<"$example")" 'QNAME 3 "www"' '
 # ---------------------------------------------------------------- citations
 
 # Each section that is cited has been looked up: this is the list of those that are known to exist and to be about that.
-known='1035 3.1 3.2.2 3.2.3 3.2.4 3.2.5 3.3.1 3.3.2 3.3.3 3.3.4 3.3.5 3.3.6 3.3.7 3.3.8 3.3.9 3.3.10 3.3.11 3.3.12 3.3.13 3.3.14
+known='1035 3.1 3.2.2 3.2.3 3.2.4 3.2.5 3.3.1 3.3.2 3.3.3 3.3.4 3.3.5 3.3.6 3.3.7 3.3.8
+1035 3.3.9 3.3.10 3.3.11 3.3.12 3.3.13 3.3.14
 1035 3.4.1 3.4.2 4.1 4.1.1 4.1.2 4.1.3 4.1.4 4.2.2
 1183 1 2.2
 1995
@@ -268,7 +283,8 @@ known='1035 3.1 3.2.2 3.2.3 3.2.4 3.2.5 3.3.1 3.3.2 3.3.3 3.3.4 3.3.5 3.3.6 3.3.
 8945 4.2
 9460 2.2 7.1 7.2 7.3 8 14.3.2
 9461 5'
-cited=$(grep -ohE 'RFC [0-9]{4}(( section)? [0-9]+(\.[0-9]+)*)?' "$top"/src/dns_{tables,view,decode,fields,page}.rs | sed 's/ section//' | sort -u)
+cited=$(grep -ohE 'RFC [0-9]{4}(( section)? [0-9]+(\.[0-9]+)*)?' "$top"/src/dns_{tables,view,decode,fields,page}.rs |
+    sed 's/ section//' | sort -u)
 unknown=
 while read -r _ number section; do
     awk -v number="$number" -v section="$section" '

@@ -88,6 +88,10 @@ pub struct Server {
     pub dials: Dials,
     pub replies: Replies,
     pub counters: Counters,
+    /// Memory that is used again and again: a query's key, an answer, those who get it.
+    key: Key,
+    pub scratch: Vec<u8>,
+    pub served: Vec<Asker>,
 }
 
 /// The command.
@@ -152,6 +156,9 @@ impl Server {
             dials: Dials::new(token::DIAL),
             replies: Replies::new(udp, Clients::new(token::CLIENT), Log::new(options.log, options.log_messages)),
             counters: Counters::default(),
+            key: Key::default(),
+            scratch: Vec::new(),
+            served: Vec::new(),
             epoll,
         };
         Ok((server, addresses))
@@ -345,19 +352,29 @@ impl Server {
         if verdict != rcode::NOERROR {
             return self.replies.send(&way, here, now, |out| query.write_error(out, question, verdict, true));
         }
-        let key = Key::new(question, &query);
-        let hash = self.hasher.hash_one(key.octets());
-        let asker = |question: &[u8]| Asker { way, query, question: question.into(), since: now };
-        if let Some((answer, source)) = self.local.answer(message, split_key(key.octets()).0, &query) {
+        let mut key = std::mem::take(&mut self.key);
+        key.set(question, &query);
+        self.answer_good(message, way, query, key.octets());
+        self.key = key;
+    }
+
+    /// The same for a good query from a neighbour.
+    fn answer_good(&mut self, message: &[u8], way: Way, query: Query, key: &[u8]) {
+        let (now, question) = (self.now, &message[HEADER_LENGTH..query.question_end]);
+        let (in_lower_case, _) = split_key(key);
+        if let Some((answer, source)) = self.local.answer(message, in_lower_case, &query) {
             let write = |out: &mut [u8]| query.write_answer(out, question, &answer, true);
             return self.replies.send(&way, Source::Words(source), now, write);
         }
+        let hash = self.hasher.hash_one(key);
+        let asker = || {
+            let spelling = Some(question).filter(|question| *question != in_lower_case || query.signed);
+            Asker { way, query, question: spelling.map(Into::into), since: now }
+        };
         if query.signed || query.for_subnet {
-            let signed = Some(message).filter(|_| query.signed);
-            return self.forward_privately(key.octets(), hash, signed, asker(question));
+            return self.forward_privately(key, hash, Some(message).filter(|_| query.signed), asker());
         }
-        let found = self.cache.as_mut().map_or(Found::Nothing, |cache| cache.get(key.octets(), hash, now / 1000));
-        match found {
+        match self.cache.as_mut().map_or(Found::Nothing, |cache| cache.get(key, hash, now / 1000)) {
             Found::Fresh(answer) => {
                 self.counters.hits += 1;
                 let write = |out: &mut [u8]| query.write_answer(out, question, answer, false);
@@ -370,8 +387,8 @@ impl Server {
                 let write = |out: &mut [u8]| query.write_answer(out, question, &answer, false);
                 self.replies.send(&way, Source::Words("stale cache"), now, write);
             }
-            Found::RunOut => self.forward(key.octets(), hash, true, asker(question)),
-            Found::Nothing => self.forward(key.octets(), hash, false, asker(question)),
+            Found::RunOut => self.forward(key, hash, true, asker()),
+            Found::Nothing => self.forward(key, hash, false, asker()),
         }
     }
 }

@@ -57,8 +57,8 @@ impl Way {
 pub struct Asker {
     pub way: Way,
     pub query: Query,
-    /// The question as this one spelled it.
-    pub question: Box<[u8]>,
+    /// The question as this one spelled it; `None`: as the key has it, in lower case.
+    pub question: Option<Box<[u8]>>,
     /// Since when, in microseconds.
     pub since: u64,
 }
@@ -67,7 +67,7 @@ pub struct Asker {
 pub struct Flight {
     serial: u32,
     /// See [`Key`](crate::dns_query::Key).
-    pub key: Box<[u8]>,
+    pub key: Vec<u8>,
     pub hash: u64,
     pub started: u64,
     stage: usize,
@@ -143,7 +143,7 @@ impl Flights {
             self.slots.len() as u32 - 1
         });
         let flight = &mut self.slots[number as usize];
-        flight.key = key.into();
+        flight.key.extend(key);
         flight.hash = hash;
         flight.started = now;
         flight.is_private = is_private;
@@ -165,24 +165,23 @@ impl Flights {
         self.slots.get_mut(ticket.number as usize).filter(|flight| flight.serial == ticket.serial)
     }
 
-    /// Takes out of a flight all who wait for it, or only those who came by UDP.
-    pub fn take_askers(&mut self, ticket: Ticket, udp_only: bool) -> Vec<Asker> {
-        let Some(flight) = self.get(ticket) else { return Vec::new() };
-        let taken = if udp_only {
-            let (udp, tcp) = std::mem::take(&mut flight.askers).into_iter().partition(|asker| !asker.way.is_tcp());
-            flight.askers = tcp;
-            udp
+    /// Moves those who wait for a flight, or only those who came by UDP, to `taken`.
+    pub fn take_askers(&mut self, ticket: Ticket, udp_only: bool, taken: &mut Vec<Asker>) {
+        let Some(flight) = self.get(ticket) else { return };
+        if udp_only {
+            let (udp, tcp): (Vec<_>, Vec<_>) = flight.askers.drain(..).partition(|asker| !asker.way.is_tcp());
+            taken.extend(udp);
+            flight.askers.extend(tcp);
         } else {
-            std::mem::take(&mut flight.askers)
-        };
+            taken.append(&mut flight.askers);
+        }
         self.waiting -= taken.len();
-        taken
     }
 
-    /// Ends a flight; returns what was sent for it.
-    pub fn end(&mut self, ticket: Ticket) -> Vec<Sent> {
+    /// Ends a flight, and hands over what was sent for it. Its slot keeps its memory for the next one.
+    pub fn end(&mut self, ticket: Ticket, each: impl FnMut(Sent)) {
         if self.get(ticket).is_none() {
-            return Vec::new();
+            return;
         }
         let flight = &mut self.slots[ticket.number as usize];
         self.waiting -= flight.askers.len();
@@ -190,9 +189,13 @@ impl Flights {
             self.index.remove(flight.hash, ticket.number);
         }
         self.rows[flight.stage].remove(ticket.number);
-        let over = std::mem::replace(flight, Flight { serial: flight.serial.wrapping_add(1), ..Flight::default() });
+        flight.sent.drain(..).for_each(each);
+        let (mut key, mut askers, sent) =
+            (std::mem::take(&mut flight.key), std::mem::take(&mut flight.askers), std::mem::take(&mut flight.sent));
+        key.clear();
+        askers.clear();
+        *flight = Flight { serial: flight.serial.wrapping_add(1), key, askers, sent, ..Flight::default() };
         self.free.push(ticket.number);
-        over.sent
     }
 
     /// The flight that has waited longest.

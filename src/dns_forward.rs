@@ -215,10 +215,16 @@ impl Server {
         match reply.rcode() {
             _ if flight.signed.is_some() => self.pass_on(ticket, upstream, message),
             rcode::NOERROR | rcode::NXDOMAIN | YXDOMAIN if reply.header.tc() => {
-                self.take_truncated(ticket, upstream, &reply.take_answer(message));
+                let mut answer = std::mem::take(&mut self.scratch);
+                reply.take_answer(message, &mut answer);
+                self.take_truncated(ticket, upstream, &answer);
+                self.scratch = answer;
             }
             rcode::NOERROR | rcode::NXDOMAIN | YXDOMAIN => {
-                self.take_answer(ticket, upstream, &reply.take_answer(message), !reply.for_subnet);
+                let mut answer = std::mem::take(&mut self.scratch);
+                reply.take_answer(message, &mut answer);
+                self.take_answer(ticket, upstream, &answer, !reply.for_subnet);
+                self.scratch = answer;
             }
             // RFC 6891 section 6.2.2: a server from before EDNS.
             rcode::FORMERR if reply.edns.is_none() && flight.without_edns & 1 << upstream == 0 => {
@@ -253,13 +259,13 @@ impl Server {
         if let Some(cache) = self.cache.as_mut().filter(|_| may_keep && !flight.is_private) {
             cache.put(&flight.key, flight.hash, answer, self.now / 1000);
         }
-        self.give(ticket, Source::Upstream(self.upstreams.list[upstream].address), answer, false);
+        self.give(ticket, Source::Upstream(self.upstreams.list[upstream].address), answer, (true, false));
         self.end(ticket);
     }
 
     /// More was to be said than fits into a datagram.
     fn take_truncated(&mut self, ticket: Ticket, upstream: usize, answer: &[u8]) {
-        self.give(ticket, Source::Upstream(self.upstreams.list[upstream].address), answer, true);
+        self.give(ticket, Source::Upstream(self.upstreams.list[upstream].address), answer, (true, true));
         let Some(flight) = self.flights.get(ticket) else { return };
         if flight.askers.is_empty() {
             return self.end(ticket);
@@ -272,13 +278,15 @@ impl Server {
     /// A reply to a signed query: not an octet of it is changed.
     fn pass_on(&mut self, ticket: Ticket, upstream: usize, message: &[u8]) {
         let source = Source::Upstream(self.upstreams.list[upstream].address);
-        for asker in self.flights.take_askers(ticket, false) {
+        let mut askers = Vec::new();
+        self.flights.take_askers(ticket, false, &mut askers);
+        for asker in askers {
             self.replies.send(&asker.way, source, asker.since, |out| match out.get_mut(..message.len()) {
                 Some(room) if message.len() <= asker.query.limit => {
                     room.copy_from_slice(message);
                     message.len()
                 }
-                _ => asker.query.write_truncated(out, &asker.question),
+                _ => asker.query.write_truncated(out, asker.question.as_deref().unwrap_or_default()),
             });
         }
         self.end(ticket);
@@ -351,13 +359,18 @@ impl Server {
 
     // ---- ends ----
 
-    /// Gives an answer to all who wait, or only to those who came by UDP.
-    fn give(&mut self, ticket: Ticket, source: Source, answer: &[u8], udp_only: bool) {
-        for asker in self.flights.take_askers(ticket, udp_only) {
-            self.replies.send(&asker.way, source, asker.since, |out| {
-                asker.query.write_answer(out, &asker.question, answer, true)
-            });
+    /// Gives an answer to all who wait, or only to those who came by UDP. `fresh`: see [`Query::write_answer`].
+    fn give(&mut self, ticket: Ticket, source: Source, answer: &[u8], (fresh, udp_only): (bool, bool)) {
+        let mut askers = std::mem::take(&mut self.served);
+        self.flights.take_askers(ticket, udp_only, &mut askers);
+        let Some(flight) = self.flights.get(ticket) else { return };
+        let (in_lower_case, _) = split_key(&flight.key);
+        for asker in askers.drain(..) {
+            let question = asker.question.as_deref().unwrap_or(in_lower_case);
+            self.replies
+                .send(&asker.way, source, asker.since, |out| asker.query.write_answer(out, question, answer, fresh));
         }
+        self.served = askers;
     }
 
     /// Gives the old answer to all who wait. The flight goes on: perhaps it still brings a new one.
@@ -369,11 +382,7 @@ impl Server {
         change_ttls(&mut answer, |_| STALE_TTL);
         cache.put_failure(&flight.key, flight.hash, &[], now);
         self.counters.stale += flight.askers.len() as u64;
-        for asker in self.flights.take_askers(ticket, false) {
-            self.replies.send(&asker.way, Source::Words("stale cache"), asker.since, |out| {
-                asker.query.write_answer(out, &asker.question, &answer, false)
-            });
-        }
+        self.give(ticket, Source::Words("stale cache"), &answer, (false, false));
     }
 
     /// No upstream has an answer: an old one will do, or the last "no" that was heard, or SERVFAIL.
@@ -403,17 +412,16 @@ impl Server {
         if let Some(cache) = self.cache.as_mut().filter(|_| may_keep) {
             cache.put_failure(&flight.key, flight.hash, &answer, self.now / 1000);
         }
-        self.give(ticket, Source::Words("here"), &answer, false);
+        self.give(ticket, Source::Words("here"), &answer, (true, false));
         self.end(ticket);
     }
 
     fn end(&mut self, ticket: Ticket) {
-        for sent in self.flights.end(ticket) {
-            match sent.door {
-                TCP_DOOR => self.dials.close(sent.id, ticket),
-                _ if sent.state != State::Over => self.upstreams.forget(&sent, ticket),
-                _ => {}
-            }
-        }
+        let (dials, upstreams) = (&mut self.dials, &mut self.upstreams);
+        self.flights.end(ticket, |sent| match sent.door {
+            TCP_DOOR => dials.close(sent.id, ticket),
+            _ if sent.state != State::Over => upstreams.forget(&sent, ticket),
+            _ => {}
+        });
     }
 }

@@ -15,55 +15,56 @@ pub struct Index {
     /// By the low bits of the hash, the first of a chain plus one: fresh memory is all zeros, and what
     /// is never touched is never resident.
     heads: Vec<u32>,
-    /// By number, the next of its chain.
-    next: Vec<u32>,
+    /// By number: the high half of its hash, so that others need not be looked at, and the next of its chain.
+    links: Vec<(u32, u32)>,
 }
 
 impl Index {
     /// For about `count` things; more make the chains longer.
     pub fn new(count: usize) -> Index {
-        Index { heads: vec![0; count.next_power_of_two()], next: Vec::new() }
+        Index { heads: vec![0; count.next_power_of_two()], links: Vec::new() }
     }
 
-    fn head(&mut self, hash: u64) -> &mut u32 {
-        let slot = hash as usize & (self.heads.len() - 1);
-        &mut self.heads[slot]
+    fn slot(&self, hash: u64) -> usize {
+        hash as usize & (self.heads.len() - 1)
     }
 
-    /// The first number of the hash's chain for which `is_it` says yes.
+    /// The first number that was inserted with this hash (half of it, to be exact) for which `is_it` says yes.
     pub fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        let mut at = self.heads[hash as usize & (self.heads.len() - 1)].wrapping_sub(1);
+        let mut at = self.heads[self.slot(hash)].wrapping_sub(1);
         while at != NONE {
-            if is_it(at) {
+            let (high, next) = self.links[at as usize];
+            if high == (hash >> 32) as u32 && is_it(at) {
                 return Some(at);
             }
-            at = self.next[at as usize];
+            at = next;
         }
         None
     }
 
     pub fn insert(&mut self, hash: u64, number: u32) {
-        let old = std::mem::replace(self.head(hash), number + 1).wrapping_sub(1);
-        if self.next.len() <= number as usize {
-            self.next.resize(number as usize + 1, NONE);
+        let slot = self.slot(hash);
+        let old = std::mem::replace(&mut self.heads[slot], number + 1).wrapping_sub(1);
+        if self.links.len() <= number as usize {
+            self.links.resize(number as usize + 1, (0, NONE));
         }
-        self.next[number as usize] = old;
+        self.links[number as usize] = ((hash >> 32) as u32, old);
     }
 
     /// `number` must have been inserted with this hash.
     pub fn remove(&mut self, hash: u64, number: u32) {
-        let behind = self.next[number as usize];
-        let mut at = self.head(hash).wrapping_sub(1);
+        let (_, behind) = self.links[number as usize];
+        let slot = self.slot(hash);
+        let mut at = self.heads[slot].wrapping_sub(1);
         if at == number {
-            *self.head(hash) = behind.wrapping_add(1);
-            return;
+            self.heads[slot] = behind.wrapping_add(1);
         }
-        while at != NONE {
-            if self.next[at as usize] == number {
-                self.next[at as usize] = behind;
-                return;
+        while at != NONE && at != number {
+            let (_, next) = self.links[at as usize];
+            if next == number {
+                self.links[at as usize].1 = behind;
             }
-            at = self.next[at as usize];
+            at = next;
         }
     }
 }

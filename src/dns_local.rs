@@ -185,7 +185,8 @@ mod tests {
         writer.question(&Question { name: Name::from_text(text).unwrap(), qtype, qclass: class::IN });
         let message = writer.message;
         let query = Query::read(&message, false).unwrap();
-        let key = Key::new(&message[HEADER_LENGTH..], &query);
+        let mut key = Key::default();
+        key.set(&message[HEADER_LENGTH..], &query);
         let (answer, _) = local.answer(&message, crate::dns_query::split_key(key.octets()).0, &query)?;
         Some(Message::read(&answer).unwrap())
     }

@@ -181,32 +181,31 @@ impl Query {
 /// flags that change its answer: DO, CD (RFC 4035 section 4.7: data that failed validation must not
 /// reach who wants it checked), and AD, which says of a client without DO that it wants to see AD
 /// (RFC 6840 section 5.7).
+///
+/// One value serves for query after query: its memory is used again.
+#[derive(Default)]
 pub struct Key {
-    octets: [u8; Key::MAX],
-    length: usize,
+    octets: Vec<u8>,
 }
 
 impl Key {
-    const MAX: usize = 255 + 4 + 1;
     const DO: u8 = 1;
     const CD: u8 = 2;
     const AD: u8 = 4;
 
-    /// `question` is a client's, as [`Query::read`] has found it good.
-    pub fn new(question: &[u8], query: &Query) -> Key {
-        let mut key = Key { octets: [0; Key::MAX], length: question.len() + 1 };
-        let name = question.len() - 4;
-        key.octets[..question.len()].copy_from_slice(question);
+    /// Becomes the key of `question`, which is a client's, as [`Query::read`] has found it good.
+    pub fn set(&mut self, question: &[u8], query: &Query) {
+        self.octets.clear();
+        self.octets.extend(question);
         // Length octets are below `A`: they have no case.
-        key.octets[..name].make_ascii_lowercase();
+        self.octets[..question.len() - 4].make_ascii_lowercase();
         let (dnssec_ok, header) = (query.dnssec_ok(), query.header);
         let flags = [(dnssec_ok, Key::DO), (header.cd(), Key::CD), (header.ad() && !dnssec_ok, Key::AD)];
-        key.octets[question.len()] = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, bit)| bit).sum();
-        key
+        self.octets.push(flags.iter().filter(|(is_set, _)| *is_set).map(|(_, bit)| bit).sum());
     }
 
     pub fn octets(&self) -> &[u8] {
-        &self.octets[..self.length]
+        &self.octets
     }
 }
 
@@ -323,7 +322,9 @@ mod tests {
             } else {
                 message(flags, [1, 0, 0, 0], &[QUESTION])
             };
-            Key::new(QUESTION, &Query::read(&message, false).unwrap()).octets().to_vec()
+            let mut key = Key::default();
+            key.set(QUESTION, &Query::read(&message, false).unwrap());
+            key.octets().to_vec()
         };
         assert_eq!(key(0x0100, false), b"\x03www\x07example\0\0\x01\0\x01\0");
         assert_eq!(key(0, false), key(0x0140, false)); // RD and Z make no difference
