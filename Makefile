@@ -4,10 +4,11 @@
 TARGET ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
+FUZZ_SECONDS ?= 60
 CARGO_TARGET_DIR ?= target
 BUILT = $(CARGO_TARGET_DIR)/$(if $(TARGET),$(TARGET)/)release/mydocker
 
-.PHONY: all build demo test bench lint install clean help
+.PHONY: all build demo test bench fuzz lint install clean help
 
 all: build
 
@@ -25,6 +26,9 @@ test: build
 bench: build
 	scripts/bench.sh
 
+fuzz:
+	scripts/fuzz.sh $(FUZZ_SECONDS)
+
 lint:
 	scripts/lint.sh
 
@@ -34,13 +38,16 @@ install: build
 
 clean:
 	cargo clean
+	cargo clean --manifest-path scripts/fuzz/Cargo.toml
+	rm -rf scripts/fuzz/corpus
 	rm -f mydocker
 
 help:
 	@echo 'make            build ./mydocker, a static binary'
 	@echo 'make demo       a busybox image from a registry on 127.0.0.1, and containers of it'
 	@echo 'make test       install what the tests need, and run them all (root)'
-	@echo 'make bench      the same work beside bwrap, crun, runc and podman (root)'
+	@echo 'make bench      the same work beside bwrap, crun, podman, unbound, dnsdist, ... (root)'
+	@echo 'make fuzz       a minute of coverage-guided fuzzing of the DNS modules (FUZZ_SECONDS=60)'
 	@echo 'make lint       rustfmt, clippy, shellcheck'
 	@echo 'make install    to $$(DESTDIR)$$(PREFIX)/bin (PREFIX=/usr/local)'
 	@echo 'make clean      remove what was built'

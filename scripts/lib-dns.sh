@@ -243,10 +243,15 @@ seen() { # NAME REGEX
 }
 times_seen() { seen "$@" | wc -l; }
 
-# The address that a scripted upstream has for a name; what its flow was under load.
+# The address that a scripted upstream has for a name.
 truth() { /usr/bin/python3 "$scripts/upstream.py" truth "$@"; } # NAME...
-# check SECONDS QPS NAME-BELOW WANTED|truth: lines `SENT TOOK NAME right|SERVFAIL|wrong|lost`.
-check() { /usr/bin/python3 "$scripts/upstream.py" check "$dns_at:$dns_port" "$@"; }
+# start_check FILE SECONDS QPS NAME-BELOW WANTED|truth: a flow of new questions, and in FILE
+# what came of each, a line `SENT TOOK NAME right|SERVFAIL|wrong|lost`; until the SECONDS are
+# over or $check_pid gets SIGTERM, and then until all are answered.
+start_check() {
+    /usr/bin/python3 "$scripts/upstream.py" check "$dns_at:$dns_port" "${@:2}" >"$1" &
+    check_pid=$!
+}
 
 # Ticks of CPU time (1/100 s) that a process has used so far; kilobytes that it has.
 cpu_ticks() { awk '{print $14 + $15}' "/proc/$1/stat"; } # PID

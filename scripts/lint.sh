@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh lint
 cargo fmt --check
+cargo fmt --check --manifest-path scripts/fuzz/Cargo.toml
 cargo clippy --locked --all-targets -- -D warnings
 # SC2016: what stands in single quotes is for the container's shell. SC2317: functions
 # that only a trap or `try` calls.

@@ -3,6 +3,7 @@
 #   demo   what mydocker itself calls, a registry with something to serve, a name server
 #   test   demo, and the tools that make odd images, oracles and traces
 #   bench  demo, and the peers that mydocker is measured against
+#   fuzz   a C++ compiler
 #   guest  QEMU, and Debian's kernel for virtual machines in /var/cache/mydocker-guest
 #   lint   shellcheck
 # Says what it installs, and nothing when all is there. Packages bring services
@@ -70,6 +71,9 @@ needs[guest]='
 qemu-system-x86_64 qemu-system-x86
 mke2fs             e2fsprogs
 '
+needs[fuzz]='
+c++              g++
+'
 needs[lint]='
 shellcheck       shellcheck
 '
@@ -86,8 +90,8 @@ lacks() { # PACKAGE
     [[ " ${missing[*]} " == *" $1 "* ]] || missing+=("$1")
 }
 
-for what in "${@:?usage: setup.sh demo|test|bench|guest|lint...}"; do
-    [[ -v needs[$what] ]] || { echo "setup.sh: what is '$what'? (demo, test, bench, guest or lint)" >&2; exit 2; }
+for what in "${@:?usage: setup.sh demo|test|bench|fuzz|guest|lint...}"; do
+    [[ -v needs[$what] ]] || { echo "setup.sh: what is '$what'? (demo, test, bench, fuzz, guest or lint)" >&2; exit 2; }
     while read -r command package; do
         [[ -z $command ]] || command -v "$command" >/dev/null || lacks "$package"
     done <<<"${needs[$what]}"

@@ -136,9 +136,10 @@ passes() { # DESCRIPTION NAME TYPE CLASS: the reply is upstream's but for the ID
     local sent got wanted
     { read -r sent; read -r got; } < <(query "${@:2}" --edns 1232 --sent -f '{hex}')
     wanted=$(wire cook "$sent")
-    # AA may have been cleared, RA set.
-    is "$1" "${got:8}" "${wanted:8}"
-    is '  without EDNS, too' "$(query "${@:2}" -f '{records}')" "$(wire raw "$wanted" | tail -n +2)"
+    # AA may have been cleared, RA set; on a slow machine the TTL of 300 seconds may have aged.
+    is "$1" "$(sed -E 's/000001(1.|2[0-9a-c])/0000012c/g' <<<"${got:8}")" "${wanted:8}"
+    is '  without EDNS, too' "$(query "${@:2}" -f '{records}' | sed -E 's/ 2[89][0-9] IN / 300 IN /')" \
+        "$(wire raw "$wanted" | tail -n +2)"
 }
 passes 'an unknown type passes byte for byte' type.test. TYPE65280 IN
 passes 'TYPE65535' type.test. TYPE65535 IN

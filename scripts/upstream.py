@@ -72,7 +72,8 @@ talk: one TCP connection, step by step:
 hold: opens that many connections, sends HEX as it is on each, prints `holding`, and keeps
 them until it is killed.
 
-check: asks for QPS new names a second, A records, and prints a line for each: SENT TOOK NAME
+check: asks for QPS new names a second, A records, until SECONDS are over or SIGTERM comes, and
+waits for the answers. Prints a line for each: SENT TOOK NAME
 and `right` (WANTED, or what this server says where that is `truth`), SERVFAIL..., `wrong`,
 or `lost` (no answer in 6 s). truth: the address that serve answers for a name.
 """
@@ -80,6 +81,7 @@ import heapq
 import os
 import random
 import selectors
+import signal
 import socket
 import struct
 import sys
@@ -713,6 +715,12 @@ def check(place, seconds, qps, below, wanted):
     udp.connect(address)
     start, waiting, sent = time.time(), {}, 0
     total = int(float(seconds) * float(qps))
+
+    def enough(*_):
+        nonlocal total
+        total = sent
+
+    signal.signal(signal.SIGTERM, enough)
     while sent < total or waiting:
         now = time.time()
         if sent < total and now >= start + sent / float(qps):

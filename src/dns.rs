@@ -33,6 +33,8 @@ use crate::sys::{self, Datagrams, Fd};
 
 /// Datagrams that one recvmmsg takes.
 const BATCH: usize = 64;
+/// Microseconds until lines of the log are offered again to who does not read them.
+const LOG_INTERVAL: u64 = 100_000;
 /// Where many queries come, more are likely to be there by now: so often the socket is read again
 /// before the others have their turn.
 const ROUNDS: usize = 8;
@@ -206,7 +208,8 @@ impl Server {
 
     /// Milliseconds until something is due; -1: nothing is.
     fn timeout(&self) -> i32 {
-        let next = [self.flights.deadline(), self.replies.clients.deadline()].into_iter().flatten().min();
+        let log = self.replies.log.is_behind().then_some(self.now + LOG_INTERVAL);
+        let next = [self.flights.deadline(), self.replies.clients.deadline(), log].into_iter().flatten().min();
         next.map_or(-1, |time| (time.saturating_sub(self.now).div_ceil(1000)) as i32)
     }
 

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use crate::dns_message::{class, has_option, rcode, rtype, Edns, Header, Reader, Record, CLIENT_SUBNET, HEADER_LENGTH};
-use crate::dns_name::{Malformed, Parsed};
+use crate::dns_name::{skip_name, Malformed, Parsed, Work};
 
 /// A reply that belongs to our query.
 #[derive(Debug)]
@@ -116,8 +116,9 @@ fn count_movable(message: &[u8], range: Range<usize>, to: usize) -> Parsed<(u16,
         while let Some(length @ 1..=63) = message.get(at) {
             at += 1 + usize::from(*length);
         }
-        let pointer = [message[at] & 0x3f, message[at + 1]];
-        movable &= message[at] == 0 || usize::from(u16::from_be_bytes(pointer)) < to;
+        let target = usize::from(u16::from_be_bytes([message[at] & 0x3f, message[at + 1]]));
+        let before = &message[..to];
+        movable &= message[at] == 0 || skip_name(before, target, &mut Work::for_message(before)).is_ok();
     }
     Ok((count, movable))
 }

@@ -133,7 +133,10 @@ impl Cache {
 
     /// Keeps an answer (without OPT) for as long as it says; false where it must not be kept at all.
     pub fn put(&mut self, key: &[u8], hash: u64, answer: &[u8], now: Time) -> bool {
-        let Ok(Some(Terms { seconds, limit, is_exceeded })) = terms(answer) else { return false };
+        let Ok(Some(Terms { seconds, limit, is_exceeded, has_far_pointer })) = terms(answer) else { return false };
+        if has_far_pointer && has_name_in_ttl(answer) {
+            return false;
+        }
         let mut entry = Entry::new(key, hash, answer, now);
         if is_exceeded {
             change_ttls(&mut entry.message, |ttl| ttl.min(limit));
@@ -220,6 +223,14 @@ pub fn change_ttls(message: &mut [u8], change: impl Fn(u32) -> u32) {
     }
 }
 
+/// Whether a name goes through a TTL, as only a hostile pointer makes it: it would fall apart as that ages. No
+/// label begins with 0x40.
+fn has_name_in_ttl(message: &[u8]) -> bool {
+    let mut probe = message.to_vec();
+    change_ttls(&mut probe, |_| 0x4040_4040);
+    terms(&probe).is_err()
+}
+
 /// On what terms an answer may be kept.
 #[derive(Debug, PartialEq)]
 struct Terms {
@@ -229,6 +240,8 @@ struct Terms {
     limit: u32,
     /// One of them does.
     is_exceeded: bool,
+    /// A name has a pointer to behind the question, where TTLs are.
+    has_far_pointer: bool,
 }
 
 /// `None`: it may not be kept at all.
@@ -236,6 +249,7 @@ fn terms(message: &[u8]) -> Parsed<Option<Terms>> {
     let Some(header) = Header::read(message) else { return Ok(None) };
     let mut reader = Reader::new(message);
     let (qtype, qclass) = reader.skip_question()?;
+    let question_end = reader.at;
     if header.tc() || qclass != class::IN || !matches!(header.rcode(), rcode::NOERROR | rcode::NXDOMAIN) {
         return Ok(None);
     }
@@ -257,7 +271,8 @@ fn terms(message: &[u8]) -> Parsed<Option<Terms>> {
         None => 0,
     };
     let seconds = smallest.min(limit);
-    Ok((seconds > 0).then_some(Terms { seconds, limit, is_exceeded: largest > limit }))
+    let has_far_pointer = reader.highest_target() >= question_end;
+    Ok((seconds > 0).then_some(Terms { seconds, limit, is_exceeded: largest > limit, has_far_pointer }))
 }
 
 /// MINIMUM is the SOA's last field, RFC 1035 section 3.3.13.
@@ -364,6 +379,17 @@ mod tests {
         assert!(matches!(get(&mut cache, &one, START + 300_999), Found::Stale(_)));
         assert_eq!(get(&mut cache, &one, START + 301_000), Found::RunOut);
         assert_eq!(get(&mut cache, &one, START + 200_000 + MAX_STALE), Found::Nothing);
+    }
+
+    #[test]
+    fn no_name_lies_in_a_ttl() {
+        let mut cache = Cache::new(10);
+        let (key, mut message) = answer("a.example.", 0, &[(1, rtype::A, 0x0101_6100), (3, rtype::A, 300)]);
+        assert!(cache.put(&key, hash(&key), &message, START));
+        let owner = message.len() - 16;
+        message[owner + 1] = owner as u8 - 9; // the second octet of the TTL before it
+        assert!(terms(&message).unwrap().is_some());
+        assert!(!cache.put(&key, hash(&key), &message, START));
     }
 
     #[test]

@@ -175,7 +175,14 @@ impl Server {
             Ok(count) => {
                 for number in 0..count {
                     let (message, _, is_cut) = inbox.get(number);
-                    if !is_cut {
+                    if is_cut {
+                        // Longer than we have asked for, and than there is room: as good as truncated.
+                        let mut message = message.to_vec();
+                        let mut header = Header::read(&message).unwrap_or_default();
+                        header.set_tc(true);
+                        header.write(&mut message);
+                        self.take_datagram(upstream, door, &message);
+                    } else {
                         self.take_datagram(upstream, door, message);
                     }
                 }
@@ -195,8 +202,10 @@ impl Server {
             }
             next = rest.next();
         }
-        // Not what anybody waits for: it is not even looked at any further, and the wait goes on.
-        self.counters.dropped += 1;
+        // Not what anybody waits for: it is not looked at any further, and the wait goes on.
+        if !self.upstreams.list[upstream].count_late_answer(door, id, self.now) {
+            self.counters.dropped += 1;
+        }
     }
 
     /// A message that may be the reply to what was sent as `place` (upstream, door, ID or dial). False

@@ -293,6 +293,11 @@ impl<'a> Reader<'a> {
         Reader { message, at: HEADER_LENGTH, work: Work::for_message(message) }
     }
 
+    /// The highest offset that a pointer has led to so far, `c0 0c` (the question's name) aside.
+    pub fn highest_target(&self) -> usize {
+        self.work.highest
+    }
+
     fn take(&mut self, octets: usize) -> Parsed<&'a [u8]> {
         let taken = self.at.checked_add(octets).and_then(|end| self.message.get(self.at..end));
         let taken = taken.ok_or(Malformed { at: self.at, what: "the end, in the middle of a field" })?;

@@ -7,6 +7,7 @@
 //! [`Name`] is a name without pointers, [`read_name`] takes one out of a message, [`Compressor`] writes
 //! names with pointers to what stands in the message already.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::dns_message::HEADER_LENGTH;
@@ -174,29 +175,33 @@ impl fmt::Debug for Name {
 
 /// How many labels and pointers may be walked in one message before it is taken for an attack. Honest
 /// ones stay far below four for each of their octets; 64 KiB of pointer chains would ask for millions.
-pub struct Work(usize);
+pub struct Work {
+    left: usize,
+    /// The highest offset that a pointer has led to.
+    pub highest: usize,
+}
 
 impl Work {
     pub fn for_message(message: &[u8]) -> Work {
-        Work(4 * message.len() + 512)
+        Work { left: 4 * message.len() + 512, highest: 0 }
     }
 
     fn step(&mut self, at: usize) -> Parsed<()> {
-        self.0 = self.0.checked_sub(1).ok_or(Malformed { at, what: "compression without end" })?;
+        self.left = self.left.checked_sub(1).ok_or(Malformed { at, what: "compression without end" })?;
         Ok(())
     }
 }
 
 /// Follows the name at `at` and hands each label over. Returns the offset behind the name.
 ///
-/// Why this ends: a pointer must lead to before the part of the name that it ends, so each part lies
-/// before the last one, and no octet is walked twice (RFC 9267 section 2 tells what happens without).
+/// Why this ends: a pointer must lead to before the part of the name that it ends, and what it leads to must
+/// end before that part begins, so no octet is walked twice (RFC 9267 section 2 tells what happens without).
 fn walk(message: &[u8], at: usize, work: &mut Work, mut label: impl FnMut(&[u8])) -> Parsed<usize> {
     let malformed = |at, what| Err(Malformed { at, what });
-    let (mut part, mut here, mut end, mut length) = (at, at, None, 1);
+    let (mut part, mut limit, mut here, mut end, mut length) = (at, message.len(), at, None, 1);
     loop {
         work.step(here)?;
-        match message.get(here..).unwrap_or_default() {
+        match message.get(here..limit).unwrap_or_default() {
             [0, ..] => return Ok(end.unwrap_or(here + 1)),
             [octets @ 1..=63, rest @ ..] => {
                 let octets = usize::from(*octets);
@@ -213,7 +218,8 @@ fn walk(message: &[u8], at: usize, work: &mut Work, mut label: impl FnMut(&[u8])
                     return malformed(here, "a compression pointer that does not lead back to a name");
                 }
                 end = end.or(Some(here + 2));
-                (part, here) = (target, target);
+                work.highest = work.highest.max(target);
+                (limit, part, here) = (part, target, target);
             }
             [0x40..=0xbf, ..] => return malformed(here, "a label type that does not exist"),
             _ => return malformed(here, "a name beyond the end"),
@@ -245,8 +251,9 @@ pub fn read_name(message: &[u8], at: usize, work: &mut Work) -> Parsed<(Name, us
 /// Remembers where names stand in a message that is being written.
 #[derive(Default)]
 pub struct Compressor {
-    /// Offsets of labels written so far, all below 0x4000, where a pointer can still lead.
-    known: Vec<u16>,
+    /// By what a name has from a label on, the offset of that label: below 0x4000, where a pointer can still
+    /// lead. Case counts: a pointer gives a name back as it was spelled.
+    known: BTreeMap<Box<[u8]>, u16>,
 }
 
 impl Compressor {
@@ -254,27 +261,18 @@ impl Compressor {
     pub fn write(&mut self, message: &mut Vec<u8>, name: &Name) {
         let mut rest = name.octets();
         while let [length @ 1..=63, ..] = rest {
-            if let Some(at) = self.known.iter().find(|at| is_at(message, usize::from(**at), rest)) {
+            if let Some(at) = self.known.get(rest) {
                 message.extend((0xc000 | at).to_be_bytes());
                 return;
             }
             if let Some(at) = u16::try_from(message.len()).ok().filter(|at| *at < 0x4000) {
-                self.known.push(at);
+                self.known.insert(rest.into(), at);
             }
             let (label, others) = rest.split_at(1 + usize::from(*length));
             message.extend(label);
             rest = others;
         }
         message.push(0);
-    }
-}
-
-/// Whether the name that we wrote at `at` is `octets`. The case must be the same: a pointer gives the
-/// name back as it was spelled.
-fn is_at(message: &[u8], at: usize, octets: &[u8]) -> bool {
-    match read_name(message, at, &mut Work::for_message(message)) {
-        Ok((name, _)) => name.octets() == octets,
-        Err(_) => false,
     }
 }
 
@@ -344,13 +342,14 @@ mod tests {
         let octets = b"\x01a\x01b\0\x01c\xc0\x0e";
         assert_eq!(read(octets, 17).unwrap(), (name("c.b."), 21));
         for (octets, at) in [
-            (&b"\xc0\x0c"[..], 12),    // to itself
-            (b"\x01a\xc0\x0c", 12),    // to the part it ends
-            (b"\xc0\x0e\xc0\x0c", 12), // forward
-            (b"\0\xc0\xff", 13),       // out of the message
-            (b"\0\xc0\x00", 13),       // into the header
-            (b"\0\xc0", 13),           // half
-            (b"\x40a\0", 12),          // label types
+            (&b"\xc0\x0c"[..], 12),          // to itself
+            (b"\x01a\xc0\x0c", 12),          // to the part it ends
+            (b"\xc0\x0e\xc0\x0c", 12),       // forward
+            (b"\0\xc0\xff", 13),             // out of the message
+            (b"\0\xc0\x00", 13),             // into the header
+            (b"\0\xc0", 13),                 // half
+            (b"\x02\xc0\x0c\0\xc0\x0d", 16), // a label over the pointer that led there
+            (b"\x40a\0", 12),                // label types
             (b"\x80a\0", 12),
             (b"\x05ab\0", 12),
             (b"\x01a", 12),
@@ -362,12 +361,13 @@ mod tests {
 
     #[test]
     fn work_is_bounded() {
+        let work = |left| Work { left, highest: 0 };
         // Each pointer leads to the one before it.
         let mut octets = vec![0, 0];
         octets.extend((12..0x3ff0u16).step_by(2).flat_map(|at| (0xc000 | at).to_be_bytes()));
         let message = message(&octets);
-        assert!(read_name(&message, 0x3000, &mut Work(7000)).is_ok());
-        let read = read_name(&message, 0x3000, &mut Work(5000));
+        assert!(read_name(&message, 0x3000, &mut work(7000)).is_ok());
+        let read = read_name(&message, 0x3000, &mut work(5000));
         assert_eq!(read.unwrap_err().what, "compression without end");
     }
 

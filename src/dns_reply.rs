@@ -3,7 +3,7 @@
 //! Replies to datagrams gather in an outbox, so that under load one sendmmsg(2) carries many; a lone
 //! one goes alone. Nobody waits for a client: a reply that cannot be sent at once is a lost datagram.
 
-use std::fmt::Write;
+use std::io::Write;
 use std::net::SocketAddr;
 
 use crate::dns_flight::Way;
@@ -97,6 +97,8 @@ impl Replies {
     /// Everything goes out; then there is time to wait again.
     pub fn flush(&mut self, epoll: &Fd, now: u64) {
         self.flush_datagrams();
+        self.touched.sort_unstable();
+        self.touched.dedup();
         while let Some(number) = self.touched.pop() {
             self.clients.settle(number, epoll, now);
         }
@@ -109,12 +111,19 @@ pub struct Log {
     pub is_on: bool,
     /// Every message is printed field by field, too.
     pub with_messages: bool,
-    lines: String,
+    lines: Vec<u8>,
+    /// Lines that were not printed, since nobody read those before them.
+    lost: u64,
 }
+
+/// Octets of lines that wait for a reader; more are lost. Answers do not wait for who reads the log.
+const MAX_LINES: usize = 1024 * 1024;
+/// A pipe that poll(2) calls writable takes so much at once: PIPE_BUF, pipe(7).
+const CHUNK: usize = 4096;
 
 impl Log {
     pub fn new(is_on: bool, with_messages: bool) -> Log {
-        Log { is_on, with_messages, lines: String::new() }
+        Log { is_on, with_messages, lines: Vec::new(), lost: 0 }
     }
 
     /// `127.0.0.1:40000 www.example. A NOERROR 1 answer, from cache, 0.03 ms`
@@ -143,17 +152,31 @@ impl Log {
     }
 
     pub fn line(&mut self, line: std::fmt::Arguments) {
-        // Writing to a String cannot fail.
+        if self.lines.len() > MAX_LINES {
+            self.lost += 1;
+            return;
+        }
+        if self.lost > 0 && self.lines.is_empty() {
+            let lost = std::mem::take(&mut self.lost);
+            self.line(format_args!("({lost} lines were lost: nobody read the log)"));
+        }
+        // Writing to a Vec cannot fail.
         let _always_ok = writeln!(self.lines, "{line}");
     }
 
-    /// Prints what has gathered, in one write where that is enough.
+    /// Whether lines wait for a reader.
+    pub fn is_behind(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
+    /// Prints what has gathered, as far as standard output takes it without waiting.
     pub fn flush(&mut self) -> Result<()> {
-        if self.lines.is_empty() {
-            return Ok(());
+        let mut done = 0;
+        while done < self.lines.len() && sys::is_writable(sys::STDOUT) {
+            let rest = &self.lines[done..];
+            done += sys::write(sys::STDOUT, &rest[..rest.len().min(CHUNK)]).context("write to standard output")?;
         }
-        let printed = sys::print(&self.lines).context("write to standard output");
-        self.lines.clear();
-        printed
+        self.lines.drain(..done);
+        Ok(())
     }
 }

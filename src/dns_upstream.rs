@@ -72,6 +72,9 @@ pub struct Upstream {
     /// How often it has died. Doors from before are not used again: perhaps our own address has changed.
     deaths: u32,
     last_sent: u64,
+    /// The last query that it got while it was dead: (door, ID), and when. Another upstream may have
+    /// answered it long before this one does.
+    probe: Option<(usize, u16, u64)>,
     pub sent: u64,
     pub answered: u64,
     /// Of all answers together, microseconds.
@@ -81,7 +84,7 @@ pub struct Upstream {
 impl Upstream {
     fn new(address: SocketAddr) -> Upstream {
         let doors = std::iter::repeat_with(|| None).take(DOORS).collect();
-        Upstream { address, doors, silent: 0, deaths: 0, last_sent: 0, sent: 0, answered: 0, waited: 0 }
+        Upstream { address, doors, silent: 0, deaths: 0, last_sent: 0, probe: None, sent: 0, answered: 0, waited: 0 }
     }
 
     pub fn is_alive(&self) -> bool {
@@ -97,6 +100,15 @@ impl Upstream {
         self.silent = 0;
         self.answered += 1;
         self.waited += waited;
+    }
+
+    /// A reply that nobody waits for: is it a sign of life?
+    pub fn count_late_answer(&mut self, door: usize, id: u16, now: u64) -> bool {
+        match self.probe.take_if(|probe| (probe.0, probe.1) == (door, id)) {
+            Some((_, _, at)) => self.count_answer(now - at),
+            None => return false,
+        }
+        true
     }
 
     pub fn count_silence(&mut self) {
@@ -194,6 +206,9 @@ impl Upstreams {
         *uses += 1;
         to.sent += 1;
         to.last_sent = now;
+        if !to.is_alive() {
+            to.probe = Some((door, id, now));
+        }
         Ok(Sent { upstream, door, id, at: now, state: State::Waiting })
     }
 

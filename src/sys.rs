@@ -616,6 +616,12 @@ pub fn poll(fds: &mut [libc::pollfd], timeout: c_int) -> io::Result<usize> {
     }
 }
 
+/// Whether a write to `fd` would not have to wait, or would fail at once: poll(2) for POLLOUT.
+pub fn is_writable(fd: c_int) -> bool {
+    let mut fds = [libc::pollfd { fd, events: libc::POLLOUT, revents: 0 }];
+    poll(&mut fds, 0).is_ok_and(|ready| ready > 0)
+}
+
 /// pipe2(2): (read end, write end).
 pub fn pipe2() -> io::Result<(Fd, Fd)> {
     let mut fds = [0; 2];
