@@ -12,7 +12,7 @@
 //! Between two waits a lone cached query costs one receive and one send, a forwarded one two of each.
 
 use std::ffi::OsString;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
@@ -114,7 +114,7 @@ pub fn main(arguments: &[OsString]) -> Result<i32> {
     let signals = sys::signals_to_fd(&signals, "INT TERM HUP USR1 PIPE").context("signalfd")?;
     sys::raise_open_files().context("setrlimit RLIMIT_NOFILE")?;
     let (mut server, addresses) = Server::start(&options, &signals)?;
-    let mut inbox = Datagrams::new(BATCH, DATAGRAM);
+    let mut inbox = Datagrams::new(BATCH, DATAGRAM, true);
     let (at, to) = (list(&addresses), list(&options.upstreams));
     sys::print(&format!("mydocker dns: listening on {at}, forwarding to {to}\n")).context("standard output")?;
     let code = server.serve(&signals, &mut inbox)?;
@@ -369,7 +369,9 @@ impl Server {
             let write = |out: &mut [u8]| query.write_answer(out, question, &answer, true);
             return self.replies.send(&way, Source::Words(source), now, write);
         }
-        let hash = self.hasher.hash_one(key);
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key);
+        let hash = hasher.finish();
         let asker = || {
             let spelling = Some(question).filter(|question| *question != in_lower_case || query.signed);
             Asker { way, query, question: spelling.map(Into::into), since: now }

@@ -32,6 +32,7 @@ const YXDOMAIN: u16 = 6;
 impl Server {
     /// Somebody wants to know what is not in the cache; `has_stale`: but an old answer is.
     pub fn forward(&mut self, key: &[u8], hash: u64, has_stale: bool, asker: Asker) {
+        self.make_room();
         if let Some(ticket) = self.flights.find(key, hash) {
             self.counters.coalesced += 1;
             let is_late = self.flights.get(ticket).is_some_and(|flight| flight.has_stale && flight.is_late(self.now));
@@ -50,6 +51,7 @@ impl Server {
 
     /// The same for a query whose answer is for this asker alone. `signed`: the message, where it must go as it is.
     pub fn forward_privately(&mut self, key: &[u8], hash: u64, signed: Option<&[u8]>, asker: Asker) {
+        self.make_room();
         let is_tcp = asker.way.is_tcp();
         let ticket = self.begin(key, hash, true, asker);
         if let Some(flight) = self.flights.get(ticket) {
@@ -59,13 +61,17 @@ impl Server {
         self.send_first(ticket);
     }
 
-    fn begin(&mut self, key: &[u8], hash: u64, is_private: bool, asker: Asker) -> Ticket {
+    /// Gives up the oldest flights where too many wait.
+    fn make_room(&mut self) {
         while self.flights.waiting >= MAX_WAITING {
             match self.flights.oldest() {
                 Some(oldest) => self.give_up(oldest),
                 None => break,
             }
         }
+    }
+
+    fn begin(&mut self, key: &[u8], hash: u64, is_private: bool, asker: Asker) -> Ticket {
         self.counters.misses += 1;
         let ticket = self.flights.begin(key, hash, is_private, self.now);
         self.flights.join(ticket, asker);

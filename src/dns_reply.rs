@@ -43,7 +43,7 @@ impl Replies {
     pub fn new(sockets: Vec<Fd>, clients: Clients, log: Log) -> Replies {
         Replies {
             sockets,
-            outbox: Datagrams::new(BATCH, MAX_UDP_REPLY),
+            outbox: Datagrams::new(BATCH, MAX_UDP_REPLY, true),
             listener: 0,
             clients,
             touched: Vec::new(),

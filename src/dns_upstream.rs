@@ -153,7 +153,7 @@ impl Upstreams {
         entropy.fill()?;
         Ok(Upstreams {
             list: addresses.iter().map(|address| Upstream::new(*address)).collect(),
-            outbox: Datagrams::new(GROUP, MAX_QUERY),
+            outbox: Datagrams::new(GROUP, MAX_QUERY, false),
             target: None,
             unreachable: Vec::new(),
             entropy,

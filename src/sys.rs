@@ -1385,16 +1385,42 @@ pub struct Datagrams {
 }
 
 impl Datagrams {
-    pub fn new(count: usize, size: usize) -> Datagrams {
+    /// `with_peers`: for a socket that is not connected.
+    pub fn new(count: usize, size: usize, with_peers: bool) -> Datagrams {
         // SAFETY: all-zero bytes are valid for these structs of integers and pointers.
         let (peer, vector, header) = unsafe { (std::mem::zeroed(), std::mem::zeroed(), std::mem::zeroed()) };
-        Datagrams {
+        let mut row = Datagrams {
             size,
             used: 0,
             octets: vec![0; count * size],
-            peers: vec![peer; count],
+            peers: vec![peer; if with_peers { count } else { 0 }],
             vectors: vec![vector; count],
             headers: vec![header; count],
+        };
+        // The vectors never grow, so what points into them stays right, wherever the row itself is moved.
+        for (index, header) in row.headers.iter_mut().enumerate() {
+            row.vectors[index].iov_base = row.octets[index * size..].as_mut_ptr().cast();
+            header.msg_hdr.msg_iov = &mut row.vectors[index];
+            header.msg_hdr.msg_iovlen = 1;
+            if let Some(peer) = row.peers.get_mut(index) {
+                header.msg_hdr.msg_name = std::ptr::from_mut(&mut peer.name).cast();
+                header.msg_hdr.msg_control = peer.control.0.as_mut_ptr().cast();
+            }
+        }
+        row.set_room(count);
+        row
+    }
+
+    /// Makes the first `count` ready to receive: all their room is free.
+    fn set_room(&mut self, count: usize) {
+        for index in 0..count {
+            self.vectors[index].iov_len = self.size;
+            let header = &mut self.headers[index].msg_hdr;
+            header.msg_flags = 0;
+            if !self.peers.is_empty() {
+                header.msg_namelen = std::mem::size_of::<RawAddress>() as _;
+                header.msg_controllen = std::mem::size_of::<PacketInfo>() as _;
+            }
         }
     }
 
@@ -1422,45 +1448,22 @@ impl Datagrams {
     /// `peer`: to whom; a connected socket knows.
     pub fn push(&mut self, length: usize, peer: Option<&Peer>) {
         let index = self.used;
-        self.aim(index, length, peer.is_some());
-        if let Some(peer) = peer {
-            self.peers[index] = *peer;
+        self.vectors[index].iov_len = length.min(self.size);
+        if let (Some(peer), Some(place)) = (peer, self.peers.get_mut(index)) {
+            *place = *peer;
             self.headers[index].msg_hdr.msg_namelen = peer.name.length();
             self.headers[index].msg_hdr.msg_controllen = peer.control_length as _;
         }
         self.used += 1;
     }
 
-    /// Lets header `index` point to what belongs to it.
-    fn aim(&mut self, index: usize, length: usize, with_peer: bool) {
-        let room = &mut self.octets[index * self.size..][..self.size];
-        self.vectors[index] = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: length.min(self.size) };
-        let header = &mut self.headers[index].msg_hdr;
-        header.msg_iov = &mut self.vectors[index];
-        header.msg_iovlen = 1;
-        header.msg_flags = 0;
-        (header.msg_name, header.msg_namelen) = (std::ptr::null_mut(), 0);
-        (header.msg_control, header.msg_controllen) = (std::ptr::null_mut(), 0);
-        if with_peer {
-            let peer = &mut self.peers[index];
-            header.msg_name = std::ptr::from_mut(&mut peer.name).cast();
-            header.msg_namelen = std::mem::size_of::<RawAddress>() as _;
-            header.msg_control = peer.control.0.as_mut_ptr().cast();
-            header.msg_controllen = peer.control.0.len() as _;
-        }
-    }
-
     /// recvmmsg(2) without waiting: how many came, 0 where there was none.
     pub fn receive(&mut self, socket: &Fd) -> io::Result<usize> {
-        // The first time all are aimed, later those that the last call has changed.
-        let stale = if self.headers[0].msg_hdr.msg_iov.is_null() { self.headers.len() } else { self.used };
-        for index in 0..stale {
-            self.aim(index, self.size, true);
-        }
+        self.set_room(self.used);
         self.used = 0;
         let (count, flags) = (self.headers.len() as u32, libc::MSG_DONTWAIT);
         let headers = self.headers.as_mut_ptr();
-        // SAFETY: the headers point into this value's own vectors, which never grow and outlive the call.
+        // SAFETY: the headers point into this value's own vectors (see `new`), which outlive the call.
         let result = check(unsafe { libc::recvmmsg(socket.0, headers, count, flags, std::ptr::null_mut()) });
         tell(&result, format_args!("recvmmsg({}, ..., {count}, MSG_DONTWAIT, NULL)", socket.0));
         match result {
@@ -1485,7 +1488,7 @@ impl Datagrams {
         while done < self.used {
             let headers = self.headers[done..self.used].as_mut_ptr();
             let count = (self.used - done) as u32;
-            // SAFETY: the headers point into this value's own vectors, which never grow and outlive the call.
+            // SAFETY: the headers point into this value's own vectors (see `new`), which outlive the call.
             let result = check(unsafe { libc::sendmmsg(socket.0, headers, count, libc::MSG_DONTWAIT) });
             tell(&result, format_args!("sendmmsg({}, ..., {count}, MSG_DONTWAIT)", socket.0));
             match result {
