@@ -13,7 +13,6 @@
 
 use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use crate::dns_cache::{change_ttls, Cache, Found, STALE_TTL};
@@ -25,7 +24,7 @@ use crate::dns_local::Local;
 use crate::dns_message::{rcode, HEADER_LENGTH};
 use crate::dns_options::{help, DnsOptions, Network};
 use crate::dns_query::{split_key, Key, Query, Refusal};
-use crate::dns_reply::{Log, Replies, Source};
+use crate::dns_reply::{milliseconds, Log, Replies, Source};
 use crate::dns_tcp::Clients;
 use crate::dns_upstream::{Upstreams, DOORS};
 use crate::error::{say, Context, Result};
@@ -33,6 +32,8 @@ use crate::sys::{self, Datagrams, Fd};
 
 /// Datagrams that one recvmmsg takes.
 const BATCH: usize = 64;
+/// Microseconds without accepting connections, where there are no descriptors for them.
+const DEAF: u64 = 500_000;
 /// Microseconds until lines of the log are offered again to who does not read them.
 const LOG_INTERVAL: u64 = 100_000;
 /// Where many queries come, more are likely to be there by now: so often the socket is read again
@@ -57,6 +58,8 @@ mod token {
 #[derive(Default)]
 pub struct Counters {
     pub queries: u64,
+    /// Answered here: hosts files, localhost, ...
+    pub local: u64,
     /// Answered from the cache.
     pub hits: u64,
     /// For which an upstream was asked.
@@ -90,6 +93,8 @@ pub struct Server {
     pub dials: Dials,
     pub replies: Replies,
     pub counters: Counters,
+    /// Until when no connection is accepted, for want of descriptors.
+    deaf_until: Option<u64>,
     /// Memory that is used again and again: a query's key, an answer, those who get it.
     key: Key,
     pub scratch: Vec<u8>,
@@ -145,7 +150,7 @@ impl Server {
         }
         let mut upstreams = Upstreams::new(&options.upstreams, token::DOOR).context("getrandom")?;
         sys::why("a random port for each: who forges an answer must guess which one asked");
-        sys::quietly_after_first(|| upstreams.open_first(&epoll));
+        sys::quietly_after_first(|| upstreams.open_first(now, &epoll));
         let server = Server {
             now,
             allow: options.allow.clone(),
@@ -158,6 +163,7 @@ impl Server {
             dials: Dials::new(token::DIAL),
             replies: Replies::new(udp, Clients::new(token::CLIENT), Log::new(options.log, options.log_messages)),
             counters: Counters::default(),
+            deaf_until: None,
             key: Key::default(),
             scratch: Vec::new(),
             served: Vec::new(),
@@ -196,6 +202,7 @@ impl Server {
                     }
                 }
             }
+            self.listen_again();
             self.end_stages();
             self.flush();
             while let Some(number) = self.replies.clients.next_unblocked() {
@@ -209,7 +216,8 @@ impl Server {
     /// Milliseconds until something is due; -1: nothing is.
     fn timeout(&self) -> i32 {
         let log = self.replies.log.is_behind().then_some(self.now + LOG_INTERVAL);
-        let next = [self.flights.deadline(), self.replies.clients.deadline(), log].into_iter().flatten().min();
+        let next = [self.flights.deadline(), self.replies.clients.deadline(), log, self.deaf_until];
+        let next = next.into_iter().flatten().min();
         next.map_or(-1, |time| (time.saturating_sub(self.now).div_ceil(1000)) as i32)
     }
 
@@ -252,10 +260,12 @@ impl Server {
     }
 
     fn report(&self) -> String {
-        let Counters { queries, hits, misses, coalesced, stale, retries, failures, dropped, refused } = self.counters;
+        let Counters { queries, local, hits, misses, coalesced, stale, retries, failures, dropped, refused } =
+            self.counters;
         let cached = self.cache.as_ref().map_or(0, Cache::len) as u64;
         let rows = [
             ("queries", queries),
+            ("local", local),
             ("hits", hits),
             ("misses", misses),
             ("coalesced", coalesced),
@@ -268,10 +278,10 @@ impl Server {
         ];
         let mut report: String = rows.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
         for upstream in &self.upstreams.list {
-            let mean = upstream.waited as f64 / upstream.answered.max(1) as f64 / 1000.0;
+            let mean = milliseconds(upstream.waited / upstream.answered.max(1));
             let state = if upstream.is_alive() { "alive" } else { "dead" };
             let (address, sent, answered) = (upstream.address, upstream.sent, upstream.answered);
-            report += &format!("upstream {address} sent {sent} answered {answered} mean {mean:.2} ms {state}\n");
+            report += &format!("upstream {address} sent {sent} answered {answered} mean {mean} ms {state}\n");
         }
         report + "end\n"
     }
@@ -306,11 +316,33 @@ impl Server {
                 Ok(new) => drop(self.replies.clients.adopt(new, &self.epoll, self.now)),
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
                     if self.replies.clients.close_idlest().is_none() {
-                        return;
+                        return self.deafen(listener);
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(_) => return, // the connection is gone already: accept(2)
+                // None left; or the connection is gone already: accept(2).
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// There is no descriptor for a connection, and epoll would say again and again that one waits: for a
+    /// while nobody listens.
+    fn deafen(&mut self, listener: usize) {
+        let token = token::TCP + listener as u64;
+        if sys::epoll_ctl(&self.epoll, libc::EPOLL_CTL_MOD, &self.listeners[listener], 0, token).is_ok() {
+            self.deaf_until = Some(self.now + DEAF);
+        }
+    }
+
+    /// The while is over.
+    fn listen_again(&mut self) {
+        if self.deaf_until.take_if(|until| *until <= self.now).is_none() {
+            return;
+        }
+        for (number, listener) in self.listeners.iter().enumerate() {
+            let (token, operation) = (token::TCP + number as u64, libc::EPOLL_CTL_MOD);
+            if sys::epoll_ctl(&self.epoll, operation, listener, libc::EPOLLIN, token).is_err() {
+                self.deaf_until = Some(self.now + DEAF);
             }
         }
     }
@@ -366,6 +398,7 @@ impl Server {
         let (now, question) = (self.now, &message[HEADER_LENGTH..query.question_end]);
         let (in_lower_case, _) = split_key(key);
         if let Some((answer, source)) = self.local.answer(message, in_lower_case, &query) {
+            self.counters.local += 1;
             let write = |out: &mut [u8]| query.write_answer(out, question, &answer, true);
             return self.replies.send(&way, Source::Words(source), now, write);
         }

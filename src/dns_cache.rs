@@ -6,7 +6,9 @@
 //!   ever used for another question;
 //! - its TTLs, in all sections, are those of the moment of the last look;
 //! - there are never more entries than `capacity`, nor more octets than `capacity` times 512: the one
-//!   that was asked for least recently makes room, found in O(1).
+//!   that was asked for least recently makes room, found in O(1);
+//! - failures stand in a row of their own and have an eighth of the places: in an outage they do not
+//!   drive out the old answers that are then needed.
 
 use crate::dns_index::{Index, Row};
 use crate::dns_message::{class, rcode, rtype, Header, Reader, HEADER_LENGTH};
@@ -35,7 +37,7 @@ const ENTRY_OVERHEAD: usize = 128;
 #[derive(Debug, PartialEq)]
 pub enum Found<'a> {
     Nothing,
-    /// A good answer, without OPT, its TTLs aged.
+    /// What may be given: an answer, its TTLs aged, or a failure of the last second. Without OPT.
     Fresh(&'a [u8]),
     /// One that has run out: to be given only where a refresh fails.
     RunOut,
@@ -85,14 +87,25 @@ pub struct Cache {
     octets: usize,
     entries: Vec<Entry>,
     index: Index,
-    /// From the one looked for least recently to the newest.
-    row: Row,
+    /// Answers from the one looked for least recently to the newest.
+    answers: Row,
+    /// Failures from the oldest to the newest.
+    failures: Row,
+    failure_count: usize,
 }
 
 impl Cache {
     /// `capacity`: answers, at least one.
     pub fn new(capacity: usize) -> Cache {
-        Cache { capacity, octets: 0, entries: Vec::new(), index: Index::new(capacity), row: Row::new() }
+        Cache {
+            capacity,
+            octets: 0,
+            entries: Vec::new(),
+            index: Index::new(capacity),
+            answers: Row::new(),
+            failures: Row::new(),
+            failure_count: 0,
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -106,7 +119,9 @@ impl Cache {
     /// Looks for a question; what is found becomes the newest.
     pub fn get(&mut self, key: &[u8], hash: u64, now: Time) -> Found<'_> {
         let Some(number) = self.find(key, hash) else { return Found::Nothing };
-        self.row.renew(number);
+        if !self.entries[number as usize].is_failure {
+            self.answers.renew(number);
+        }
         let entry = &mut self.entries[number as usize];
         if now < entry.expires {
             // TTLs count in seconds: the octets change once in each at most.
@@ -161,48 +176,75 @@ impl Cache {
     }
 
     fn insert(&mut self, key: &[u8], entry: Entry) {
+        let (now, is_failure) = (entry.aged, entry.is_failure);
+        let enough = is_failure && self.failure_count > self.capacity / 8;
         if let Some(number) = self.find(key, entry.hash) {
-            let old = std::mem::replace(&mut self.entries[number as usize], entry);
-            self.octets = self.octets - old.octets() + self.entries[number as usize].octets();
-            self.row.renew(number);
-        } else if self.entries.len() < self.capacity {
+            self.forget(number);
+            self.place(number, entry);
+        } else if self.entries.len() < self.capacity && !enough {
             self.adopt(self.entries.len() as u32, &entry);
             self.entries.push(entry);
-        } else if let Some(oldest) = self.row.oldest() {
-            self.forget(oldest);
-            self.adopt(oldest, &entry);
-            self.entries[oldest as usize] = entry;
+        } else if let Some(number) = self.victim(now, enough) {
+            self.forget(number);
+            self.place(number, entry);
         }
         while self.octets > self.capacity * OCTETS_PER_ENTRY && self.entries.len() > 1 {
-            self.shrink();
+            // The new one stays, also where it is the only answer.
+            let is_only_answer = !is_failure && self.entries.len() - self.failure_count == 1;
+            match self.victim(now, is_only_answer) {
+                Some(number) => self.remove(number),
+                None => break,
+            }
+        }
+    }
+
+    /// Who makes room: the oldest failure if it is over, or must be one; else the oldest answer.
+    fn victim(&self, now: Time, must_be_failure: bool) -> Option<u32> {
+        let failure = self.failures.oldest();
+        let cheap = failure.filter(|number| must_be_failure || self.entries[*number as usize].expires <= now);
+        cheap.or(self.answers.oldest()).or(failure)
+    }
+
+    fn row_of(&mut self, is_failure: bool) -> &mut Row {
+        if is_failure {
+            &mut self.failures
+        } else {
+            &mut self.answers
         }
     }
 
     fn adopt(&mut self, number: u32, entry: &Entry) {
         self.octets += entry.octets();
+        self.failure_count += usize::from(entry.is_failure);
         self.index.insert(entry.hash, number);
-        self.row.push(number);
+        self.row_of(entry.is_failure).push(number);
+    }
+
+    fn place(&mut self, number: u32, entry: Entry) {
+        self.adopt(number, &entry);
+        self.entries[number as usize] = entry;
     }
 
     fn forget(&mut self, number: u32) {
         let entry = &self.entries[number as usize];
-        self.octets -= entry.octets();
-        self.index.remove(entry.hash, number);
-        self.row.remove(number);
+        let (octets, hash, is_failure) = (entry.octets(), entry.hash, entry.is_failure);
+        self.octets -= octets;
+        self.failure_count -= usize::from(is_failure);
+        self.index.remove(hash, number);
+        self.row_of(is_failure).remove(number);
     }
 
-    /// Gives up the oldest entry for good. The last in the vector moves to its place.
-    fn shrink(&mut self) {
-        let Some(oldest) = self.row.oldest() else { return };
-        self.forget(oldest);
+    /// Gives up an entry for good. The last in the vector moves to its place.
+    fn remove(&mut self, number: u32) {
+        self.forget(number);
         let last = self.entries.len() as u32 - 1;
-        if last != oldest {
-            let hash = self.entries[last as usize].hash;
+        if last != number {
+            let (hash, is_failure) = (self.entries[last as usize].hash, self.entries[last as usize].is_failure);
             self.index.remove(hash, last);
-            self.index.insert(hash, oldest);
-            self.row.rename(last, oldest);
+            self.index.insert(hash, number);
+            self.row_of(is_failure).rename(last, number);
         }
-        self.entries.swap_remove(oldest as usize);
+        self.entries.swap_remove(number as usize);
     }
 }
 
@@ -421,6 +463,31 @@ mod tests {
         put(&mut cache, &all[3], START);
         let left: Vec<_> = all.iter().map(|one| get(&mut cache, one, START) != Found::Nothing).collect();
         assert_eq!((left, cache.len()), (vec![true, false, true, true], 3));
+    }
+
+    #[test]
+    fn failures_do_not_drive_out_answers() {
+        let mut cache = Cache::new(16);
+        let good: Vec<_> = (0..13).map(|n| answer(&format!("good{n}."), 0, &[(1, rtype::A, 1)])).collect();
+        for one in &good {
+            put(&mut cache, one, START);
+        }
+        for number in 0..100 {
+            let (key, message) = answer(&format!("bad{number}."), 2, &[]);
+            cache.put_failure(&key, hash(&key), &message, START + 2000);
+            assert!(matches!(cache.get(&key, hash(&key), START + 2000), Found::Fresh(_)));
+        }
+        for (key, _) in &good {
+            assert!(cache.stale(key, hash(key), START + 2000).is_some());
+        }
+        assert_eq!((cache.len(), cache.failure_count), (16, 3));
+        // A failure becomes an answer, and those that are over make room for others.
+        let (key, message) = answer("bad99.", 0, &[(1, rtype::A, 300)]);
+        assert!(cache.put(&key, hash(&key), &message, START + 2500));
+        assert_eq!((cache.len(), cache.failure_count), (16, 2));
+        put(&mut cache, &answer("new.", 0, &[(1, rtype::A, 300)]), START + 4000);
+        assert_eq!((cache.len(), cache.failure_count), (16, 1));
+        assert!(good.iter().all(|(key, _)| cache.stale(key, hash(key), START + 4000).is_some()));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::sys::{self, Fd};
 
 /// The number of the door in [`Sent`](crate::dns_upstream::Sent) of a query by TCP; its ID is the number of the dial.
 pub const TCP_DOOR: usize = usize::MAX;
-/// More are not open at a time.
-const MAX_DIALS: usize = 256;
+/// More are not open at a time; others are tried again when their stage ends.
+const MAX_DIALS: usize = 512;
 
 pub struct Dial {
     stream: Stream,

@@ -27,9 +27,12 @@ const STAGES: [u64; 6] = [400_000, 1_000_000, 1_800_000, 2_600_000, 3_500_000, 4
 const STAGES_OF_ONE: [u64; 3] = [800_000, 1_800_000, 4_400_000];
 /// RFC 8767 section 5: a client gets an old answer when there is no new one by now.
 pub const STALE_AFTER: u64 = 1_800_000;
-/// More askers do not wait at a time; the oldest flight ends for them. With the memory that each
-/// takes, 8 MB.
+/// More askers do not wait at a time; the oldest flight ends for them. So many distinct questions take
+/// about 40 MB.
 pub const MAX_WAITING: usize = 32_768;
+
+/// Most flights have one asker, few have more than this.
+pub const USUAL_ASKERS: usize = 16;
 
 /// Where a reply goes.
 #[derive(Clone, Copy)]
@@ -51,6 +54,13 @@ impl Way {
     pub fn is_tcp(&self) -> bool {
         matches!(self, Way::Tcp(..))
     }
+}
+
+/// For whom an answer is.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Whom {
+    All,
+    OverUdp,
 }
 
 /// One who waits.
@@ -83,6 +93,8 @@ pub struct Flight {
     pub has_stale: bool,
     /// An upstream had too much to say for UDP.
     pub over_tcp: bool,
+    /// There was no room for another connection: to be tried again when the stage ends.
+    pub is_queued: bool,
     /// Found by nobody else, and its answer not kept.
     pub is_private: bool,
     /// The client's own message, where it is signed and must go as it is.
@@ -92,6 +104,11 @@ pub struct Flight {
 impl Flight {
     pub fn is_late(&self, now: u64) -> bool {
         now - self.started >= STALE_AFTER
+    }
+
+    /// From 1 on, when the first has ended.
+    pub fn stage(&self) -> usize {
+        self.stage
     }
 
     /// How many queries have gone to an upstream.
@@ -166,9 +183,9 @@ impl Flights {
     }
 
     /// Moves those who wait for a flight, or only those who came by UDP, to `taken`.
-    pub fn take_askers(&mut self, ticket: Ticket, udp_only: bool, taken: &mut Vec<Asker>) {
+    pub fn take_askers(&mut self, ticket: Ticket, whom: Whom, taken: &mut Vec<Asker>) {
         let Some(flight) = self.get(ticket) else { return };
-        if udp_only {
+        if whom == Whom::OverUdp {
             let (udp, tcp): (Vec<_>, Vec<_>) = flight.askers.drain(..).partition(|asker| !asker.way.is_tcp());
             taken.extend(udp);
             flight.askers.extend(tcp);
@@ -194,6 +211,7 @@ impl Flights {
             (std::mem::take(&mut flight.key), std::mem::take(&mut flight.askers), std::mem::take(&mut flight.sent));
         key.clear();
         askers.clear();
+        askers.shrink_to(USUAL_ASKERS); // a crowd's memory goes with the crowd
         *flight = Flight { serial: flight.serial.wrapping_add(1), key, askers, sent, ..Flight::default() };
         self.free.push(ticket.number);
     }

@@ -11,11 +11,13 @@
 //! ```
 //! Wherever an old answer is in the cache, it is given in place of SERVFAIL.
 
+use std::io;
+
 use crate::dns::Server;
 use crate::dns_answer::Reply;
 use crate::dns_cache::{change_ttls, STALE_TTL};
 use crate::dns_dial::{Outcome, TCP_DOOR};
-use crate::dns_flight::{Asker, MAX_WAITING};
+use crate::dns_flight::{Asker, Whom, MAX_WAITING, USUAL_ASKERS};
 use crate::dns_message::{class, rcode, Header, HEADER_LENGTH};
 use crate::dns_query::{split_key, write_upstream_query};
 use crate::dns_reply::Source;
@@ -24,8 +26,9 @@ use crate::sys::{self, Datagrams};
 
 /// One query goes to one upstream so many times at most.
 const MAX_SENDS: usize = 3;
-/// Microseconds without an answer that are held against an upstream.
+/// Microseconds without an answer that are held against an upstream; and where there is no time to wait.
 const SILENCE: u64 = 300_000;
+const SHORT_SILENCE: u64 = 100_000;
 /// The name to be asked for is too long once a DNAME is applied, RFC 6672: an answer.
 const YXDOMAIN: u16 = 6;
 
@@ -65,7 +68,11 @@ impl Server {
     fn make_room(&mut self) {
         while self.flights.waiting >= MAX_WAITING {
             match self.flights.oldest() {
-                Some(oldest) => self.give_up(oldest),
+                Some(oldest) => {
+                    // A flood must not keep a dead upstream from being found out.
+                    self.count_silence(oldest, SHORT_SILENCE);
+                    self.give_up(oldest);
+                }
                 None => break,
             }
         }
@@ -113,6 +120,8 @@ impl Server {
         };
         match sent {
             Ok(sent) => flight.sent.push(sent),
+            // Our own fault, not the upstream's.
+            Err(error) if is_want_of_room(&error) => flight.is_queued = true,
             Err(_) => {
                 flight.failed |= 1 << upstream;
                 self.upstreams.list[upstream].count_refusal();
@@ -123,22 +132,27 @@ impl Server {
     /// The same by TCP.
     fn dial(&mut self, upstream: usize, ticket: Ticket) {
         let Some(flight) = self.flights.get(ticket) else { return };
-        let mut query = vec![0; MAX_QUERY];
-        match &flight.signed {
-            Some(message) => query = message.to_vec(),
-            None => {
-                let Ok(id) = self.upstreams.random() else { return };
+        let query = match (&flight.signed, self.upstreams.random()) {
+            (Some(message), _) => message.to_vec(),
+            (None, Ok(id)) => {
+                let mut query = vec![0; MAX_QUERY];
                 let with_edns = flight.without_edns & 1 << upstream == 0;
                 let length = write_upstream_query(&mut query, &flight.key, id, with_edns);
                 query.truncate(length);
+                query
             }
-        }
-        let to = &mut self.upstreams.list[upstream];
-        match self.dials.open((upstream, to.address), ticket, &query, &self.epoll) {
+            (None, Err(_)) => {
+                flight.failed |= 1 << upstream;
+                return;
+            }
+        };
+        let address = self.upstreams.list[upstream].address;
+        match self.dials.open((upstream, address), ticket, &query, &self.epoll) {
             Ok(id) => {
-                to.sent += 1;
+                self.upstreams.list[upstream].count_sent(self.now);
                 flight.sent.push(Sent { upstream, door: TCP_DOOR, id, at: self.now, state: State::Waiting });
             }
+            Err(error) if is_want_of_room(&error) => flight.is_queued = true,
             Err(_) => flight.failed |= 1 << upstream,
         }
     }
@@ -159,7 +173,7 @@ impl Server {
     /// Nobody has answered, and nobody will: then it is over before its time.
     fn end_if_hopeless(&mut self, ticket: Ticket) {
         let Some(flight) = self.flights.get(ticket) else { return };
-        if flight.sent.iter().all(|sent| sent.state == State::Over) {
+        if !flight.is_queued && flight.sent.iter().all(|sent| sent.state == State::Over) {
             match self.next_upstream(ticket, true) {
                 Some(next) => {
                     self.counters.retries += 1;
@@ -199,14 +213,10 @@ impl Server {
 
     fn take_datagram(&mut self, upstream: usize, door: usize, message: &[u8]) {
         let Some(id) = Header::read(message).map(|header| header.id()) else { return };
-        let mut waiting = self.upstreams.waiting(upstream, door, id);
-        let (mut next, rest) = (waiting.next(), waiting.collect::<Vec<_>>());
-        let mut rest = rest.into_iter();
-        while let Some(ticket) = next {
+        if let Some(ticket) = self.upstreams.waiting(upstream, door, id) {
             if self.take_reply(ticket, (upstream, door, id), id, message) {
                 return;
             }
-            next = rest.next();
         }
         // Not what anybody waits for: it is not looked at any further, and the wait goes on.
         if !self.upstreams.list[upstream].count_late_answer(door, id, self.now) {
@@ -229,6 +239,11 @@ impl Server {
         self.replies.log.message(format_args!("from {address}"), message);
         match reply.rcode() {
             _ if flight.signed.is_some() => self.pass_on(ticket, upstream, message),
+            _ if reply.header.tc() && place.1 == TCP_DOOR => {
+                // There is no other way to ask.
+                flight.failed |= 1 << upstream;
+                self.ask_another(ticket);
+            }
             rcode::NOERROR | rcode::NXDOMAIN | YXDOMAIN if reply.header.tc() => {
                 let mut answer = std::mem::take(&mut self.scratch);
                 reply.take_answer(message, &mut answer);
@@ -274,13 +289,14 @@ impl Server {
         if let Some(cache) = self.cache.as_mut().filter(|_| may_keep && !flight.is_private) {
             cache.put(&flight.key, flight.hash, answer, self.now / 1000);
         }
-        self.give(ticket, Source::Upstream(self.upstreams.list[upstream].address), answer, (true, false));
+        self.give(ticket, Source::Upstream(self.upstreams.list[upstream].address), answer, true);
         self.end(ticket);
     }
 
     /// More was to be said than fits into a datagram.
     fn take_truncated(&mut self, ticket: Ticket, upstream: usize, answer: &[u8]) {
-        self.give(ticket, Source::Upstream(self.upstreams.list[upstream].address), answer, (true, true));
+        let source = Source::Upstream(self.upstreams.list[upstream].address);
+        self.give_to(Whom::OverUdp, ticket, source, answer, true);
         let Some(flight) = self.flights.get(ticket) else { return };
         if flight.askers.is_empty() {
             return self.end(ticket);
@@ -294,7 +310,7 @@ impl Server {
     fn pass_on(&mut self, ticket: Ticket, upstream: usize, message: &[u8]) {
         let source = Source::Upstream(self.upstreams.list[upstream].address);
         let mut askers = Vec::new();
-        self.flights.take_askers(ticket, false, &mut askers);
+        self.flights.take_askers(ticket, Whom::All, &mut askers);
         for asker in askers {
             self.replies.send(&asker.way, source, asker.since, |out| match out.get_mut(..message.len()) {
                 Some(room) if message.len() <= asker.query.limit => {
@@ -349,35 +365,53 @@ impl Server {
     /// Sees to the flights whose stage is over.
     pub fn end_stages(&mut self) {
         while let Some((ticket, is_last)) = self.flights.next_due(self.now) {
-            let now = self.now;
+            self.count_silence(ticket, SILENCE);
             let Some(flight) = self.flights.get(ticket) else { continue };
-            for sent in &mut flight.sent {
-                if sent.state == State::Waiting && sent.door != TCP_DOOR && now - sent.at >= SILENCE {
-                    sent.state = State::Silent;
-                    self.upstreams.list[sent.upstream].count_silence();
-                }
-            }
-            if flight.has_stale && flight.is_late(now) && !flight.askers.is_empty() {
+            flight.is_queued = false;
+            if flight.has_stale && flight.is_late(self.now) && !flight.askers.is_empty() {
                 self.give_stale(ticket);
             }
             if is_last {
                 self.give_up(ticket);
-                continue;
+            } else {
+                self.ask_again(ticket);
             }
-            if let Some(next) = self.next_upstream(ticket, false) {
-                self.counters.retries += 1;
-                self.send_to(next, ticket);
-            }
-            self.end_if_hopeless(ticket);
         }
+    }
+
+    /// Holds queries against their upstreams that were not answered for `silence` microseconds.
+    fn count_silence(&mut self, ticket: Ticket, silence: u64) {
+        let Some(flight) = self.flights.get(ticket) else { return };
+        for sent in &mut flight.sent {
+            if sent.state == State::Waiting && sent.door != TCP_DOOR && self.now - sent.at >= silence {
+                sent.state = State::Silent;
+                self.upstreams.list[sent.upstream].count_silence();
+            }
+        }
+    }
+
+    /// A stage has ended in silence: another upstream, or the same again; and of those not asked at all
+    /// twice as many each time, so that the last of 32 has its turn.
+    fn ask_again(&mut self, ticket: Ticket) {
+        let Some(flight) = self.flights.get(ticket) else { return };
+        for number in 0..1 << (flight.stage() - 1) {
+            let Some(next) = self.next_upstream(ticket, number > 0) else { break };
+            self.counters.retries += 1;
+            self.send_to(next, ticket);
+        }
+        self.end_if_hopeless(ticket);
     }
 
     // ---- ends ----
 
-    /// Gives an answer to all who wait, or only to those who came by UDP. `fresh`: see [`Query::write_answer`].
-    fn give(&mut self, ticket: Ticket, source: Source, answer: &[u8], (fresh, udp_only): (bool, bool)) {
+    /// Gives an answer to all who wait. `fresh`: see [`Query::write_answer`].
+    fn give(&mut self, ticket: Ticket, source: Source, answer: &[u8], fresh: bool) {
+        self.give_to(Whom::All, ticket, source, answer, fresh);
+    }
+
+    fn give_to(&mut self, whom: Whom, ticket: Ticket, source: Source, answer: &[u8], fresh: bool) {
         let mut askers = std::mem::take(&mut self.served);
-        self.flights.take_askers(ticket, udp_only, &mut askers);
+        self.flights.take_askers(ticket, whom, &mut askers);
         let Some(flight) = self.flights.get(ticket) else { return };
         let (in_lower_case, _) = split_key(&flight.key);
         for asker in askers.drain(..) {
@@ -385,6 +419,7 @@ impl Server {
             self.replies
                 .send(&asker.way, source, asker.since, |out| asker.query.write_answer(out, question, answer, fresh));
         }
+        askers.shrink_to(USUAL_ASKERS);
         self.served = askers;
     }
 
@@ -397,7 +432,7 @@ impl Server {
         change_ttls(&mut answer, |_| STALE_TTL);
         cache.put_failure(&flight.key, flight.hash, &[], now);
         self.counters.stale += flight.askers.len() as u64;
-        self.give(ticket, Source::Words("stale cache"), &answer, (false, false));
+        self.give(ticket, Source::Words("stale cache"), &answer, false);
     }
 
     /// No upstream has an answer: an old one will do, or the last "no" that was heard, or SERVFAIL.
@@ -415,6 +450,7 @@ impl Server {
             header.set_rcode(rcode::SERVFAIL);
             header
         });
+        header.set_tc(false);
         header.set_qdcount(1);
         header.set_ancount(0);
         header.set_nscount(0);
@@ -427,7 +463,7 @@ impl Server {
         if let Some(cache) = self.cache.as_mut().filter(|_| may_keep) {
             cache.put_failure(&flight.key, flight.hash, &answer, self.now / 1000);
         }
-        self.give(ticket, Source::Words("here"), &answer, (true, false));
+        self.give(ticket, Source::Words("here"), &answer, true);
         self.end(ticket);
     }
 
@@ -439,4 +475,10 @@ impl Server {
             _ => {}
         });
     }
+}
+
+/// Whether a socket could not be had for want of descriptors or memory, or for a limit of our own.
+fn is_want_of_room(error: &io::Error) -> bool {
+    let errnos = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+    error.kind() == io::ErrorKind::QuotaExceeded || errnos.iter().any(|errno| error.raw_os_error() == Some(*errno))
 }

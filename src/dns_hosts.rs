@@ -16,6 +16,8 @@ const MAX_SIZE: usize = 64 * 1024 * 1024;
 /// Timestamps of files are only as fine as the kernel's tick: a file that was changed this shortly
 /// before it was read is read once more, that many microseconds later.
 const TICK: u64 = 20_000;
+/// Microseconds between two changes that are no series.
+const A_WHILE: u64 = 1_000_000;
 
 struct File {
     path: PathBuf,
@@ -35,6 +37,10 @@ pub struct Hosts {
     names: HashMap<IpAddr, Name>,
     /// What was wrong at the last reading.
     complaint: Option<String>,
+    /// When the last reading ended, and before when there is no other: what takes long to read and changes
+    /// all the time is not read all the time.
+    last_time: u64,
+    next_time: u64,
 }
 
 impl Hosts {
@@ -58,19 +64,24 @@ impl Hosts {
         self.names.get(address)
     }
 
-    /// Reads again what has changed. Where that fails the old names stay, and a line on standard error
+    /// Reads again what has changed; what does so again and again for a fifth of the time at most. Where that fails the old names stay, and a line on standard error
     /// says so, once for each change.
     pub fn refresh(&mut self, now: u64) {
         let is_old = |file: &File| {
             file.again_at.is_some_and(|time| now >= time)
                 || sys::stat(&file.path).ok().map(|stat| stat.version()) != file.version
         };
-        if self.files.iter().any(is_old) {
+        if now >= self.next_time && self.files.iter().any(is_old) {
             let complaint = self.reread(now).err().map(|error| error.message);
             if let Some(error) = complaint.as_ref().filter(|_| complaint != self.complaint) {
                 say(format_args!("warning: {error}; the old names stay"));
             }
             self.complaint = complaint;
+            let end = sys::clock();
+            if now - self.last_time < A_WHILE {
+                self.next_time = end + 4 * (end - now);
+            }
+            self.last_time = end;
         }
     }
 
@@ -128,7 +139,8 @@ fn parse(
         for word in words {
             let name = Name::from_text(word).map_err(|what| wrong(format!("{word:?} is no name: {what}")))?;
             let entry = addresses.entry(name.octets().to_ascii_lowercase().into()).or_default();
-            if !entry.contains(&address) {
+            // A look at the last few: a name with thousands of addresses is not to cost their square.
+            if !entry.iter().rev().take(64).any(|known| *known == address) {
                 entry.push(address);
             }
             names.entry(address).or_insert(name);

@@ -46,6 +46,7 @@ pub mod rtype {
 
 pub mod class {
     pub const IN: u16 = 1;
+    pub const ANY: u16 = 255;
 }
 
 pub mod opcode {

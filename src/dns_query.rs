@@ -89,8 +89,9 @@ impl Query {
                     opt = Some(Edns::read(&record));
                     self.for_subnet = has_option(&message[record.rdata], CLIENT_SUBNET);
                 }
-                // RFC 8945 section 5.1: the last record.
-                rtype::TSIG if number + 1 < records => return Ok(rcode::FORMERR),
+                // RFC 8945 sections 4.2 and 5.1: the last additional record, of class ANY, TTL 0.
+                rtype::TSIG if number + 1 < records || number < additional => return Ok(rcode::FORMERR),
+                rtype::TSIG if record.class != class::ANY || record.ttl != 0 => return Ok(rcode::FORMERR),
                 rtype::TSIG => self.signed = true,
                 _ => {}
             }

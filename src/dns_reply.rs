@@ -67,12 +67,13 @@ impl Replies {
                 }
                 self.outbox.push(length, Some(peer));
             }
-            Way::Tcp(number, uses, address) => {
+            Way::Tcp(number, uses, _) if !self.clients.is_open(*number, *uses) => {}
+            Way::Tcp(number, _, address) => {
                 let length = write(&mut self.room);
                 if self.log.is_on {
                     self.log.reply(*address, &self.room[..length], source, since);
                 }
-                self.clients.reply(*number, *uses, Some(&self.room[..length]));
+                self.clients.reply(*number, Some(&self.room[..length]));
                 self.touched.push(*number);
             }
         }
@@ -80,9 +81,12 @@ impl Replies {
 
     /// A query that gets no reply at all.
     pub fn send_nothing(&mut self, way: &Way) {
-        if let Way::Tcp(number, uses, _) = way {
-            self.clients.reply(*number, *uses, None);
-            self.touched.push(*number);
+        match way {
+            Way::Tcp(number, uses, _) if self.clients.is_open(*number, *uses) => {
+                self.clients.reply(*number, None);
+                self.touched.push(*number);
+            }
+            _ => {}
         }
     }
 
@@ -103,6 +107,11 @@ impl Replies {
             self.clients.settle(number, epoll, now);
         }
     }
+}
+
+/// Microseconds as milliseconds with two digits behind the point.
+pub fn milliseconds(time: u64) -> String {
+    format!("{}.{:02}", time / 1000, time % 1000 / 10)
 }
 
 /// Lines for standard output, gathered until there is time.
@@ -139,14 +148,14 @@ impl Log {
         };
         let (count, rcode) = (header.ancount(), rcode_name(header.rcode()));
         let truncated = if header.tc() { " truncated" } else { "" };
-        let (s, time) = (if count == 1 { "" } else { "s" }, (sys::clock() - since) as f64 / 1000.0);
-        self.line(format_args!("{to} {question} {rcode}{truncated} {count} answer{s}, from {source}, {time:.2} ms"));
+        let (s, time) = (if count == 1 { "" } else { "s" }, milliseconds(sys::clock() - since));
+        self.line(format_args!("{to} {question} {rcode}{truncated} {count} answer{s}, from {source}, {time} ms"));
         self.message(format_args!("to {to}"), message);
     }
 
     /// A message, where they are wanted; `what`: where it comes from or goes to.
     pub fn message(&mut self, what: std::fmt::Arguments, message: &[u8]) {
-        if self.with_messages {
+        if self.with_messages && self.lines.len() <= MAX_LINES {
             self.line(format_args!("---- {what}, {} octets\n{}", message.len(), crate::dns_decode::describe(message)));
         }
     }

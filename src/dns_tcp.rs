@@ -13,14 +13,16 @@ use crate::sys::{self, Fd};
 
 /// Microseconds without a query after which a connection is closed (RFC 7766 section 6.2.3: "a few seconds").
 const IDLE: u64 = 10_000_000;
-/// Microseconds for one message, from its first octet to its last.
+/// Microseconds for one message, from the first octet that there is of it to its last.
 const MESSAGE: u64 = 5_000_000;
 /// More connections there are not; the one that has been idle longest makes room.
-const MAX_CLIENTS: usize = 512;
+const MAX_CLIENTS: usize = 256;
 /// A client that lets so many octets of answers lie, or has so many queries in flight, is not listened
 /// to until that is less.
 const MAX_BACKLOG: usize = 16 * 1024;
 const MAX_IN_FLIGHT: usize = 100;
+/// One for which more than that comes together, because it takes none of its answers, is closed.
+const MAX_OUTPUT: usize = 128 * 1024;
 
 /// One connection, either side's.
 pub struct Stream {
@@ -182,10 +184,10 @@ impl Clients {
         Ok(())
     }
 
-    /// Makes room: closes the connection whose time runs out first. Returns its number.
+    /// Makes room: closes the connection whose time runs out first. Returns its number; `None`: there is none.
     pub fn close_idlest(&mut self) -> Option<usize> {
-        let deadline = |number: &usize| self.slots[*number].1.as_ref().map_or(u64::MAX, |client| client.deadline);
-        let number = (0..self.slots.len()).min_by_key(deadline)?;
+        let open = self.slots.iter().enumerate().filter_map(|(number, (_, slot))| Some((number, slot.as_ref()?)));
+        let (number, _) = open.min_by_key(|(_, client)| client.deadline)?;
         self.slots[number].1 = None;
         Some(number)
     }
@@ -208,7 +210,10 @@ impl Clients {
             *slot = None;
             return None;
         };
-        client.waiting += usize::from(message.is_some());
+        if message.is_some() {
+            client.waiting += 1;
+            client.message_since = None;
+        }
         message.map(|message| (*uses, client.address, message))
     }
 
@@ -217,15 +222,21 @@ impl Clients {
         self.unblocked.pop()
     }
 
-    /// The reply to one of a connection's queries; `None`: that query gets none. Nothing happens where
-    /// the connection is gone.
-    pub fn reply(&mut self, number: usize, uses: u32, reply: Option<&[u8]>) {
-        if let (of, Some(client)) = &mut self.slots[number] {
-            if *of == uses {
-                client.waiting -= 1;
-                if let Some(reply) = reply {
-                    client.stream.queue(reply);
-                }
+    /// Whether a connection is still there to be answered.
+    pub fn is_open(&self, number: usize, uses: u32) -> bool {
+        let (of, slot) = &self.slots[number];
+        slot.is_some() && *of == uses
+    }
+
+    /// The reply to one of an open connection's queries; `None`: that query gets none.
+    pub fn reply(&mut self, number: usize, reply: Option<&[u8]>) {
+        let slot = &mut self.slots[number].1;
+        let Some(client) = slot else { return };
+        client.waiting -= 1;
+        if let Some(reply) = reply {
+            client.stream.queue(reply);
+            if client.stream.backlog() > MAX_OUTPUT {
+                *slot = None;
             }
         }
     }

@@ -4,8 +4,8 @@
 //! section 4). So each upstream has a row of [`DOORS`] sockets, each on a random port of the kernel's
 //! range (32768-60999 if nobody changed it), and a query goes through a random one, under a random ID. The
 //! sockets are connected: the kernel lets in what comes from the upstream's address and port alone,
-//! and tells at once when nobody listens there. A door that has been used [`USES`] times is walled up
-//! when nobody waits behind it, and a new one is cut.
+//! and tells at once when nobody listens there. A door that has been used [`USES`] times, or is [`AGE`] old,
+//! is walled up when nobody waits behind it, and a new one is cut.
 //!
 //! An upstream that leaves [`PATIENCE`] queries in a row without an answer is dead: nobody is made to
 //! wait for it while another lives, but once a second it gets a copy of a query; any answer revives it.
@@ -22,7 +22,9 @@ pub const DOORS: usize = 128;
 const GROUP: usize = 4;
 /// Octets of a query by UDP. Ours have 282 at most; a client's signed one goes as it is.
 pub const MAX_QUERY: usize = 1024;
-const USES: u32 = 256;
+const USES: u32 = 128;
+/// In microseconds: so long a door is used at most, or who listens would know all of them after a day.
+const AGE: u64 = 600_000_000;
 const PATIENCE: u32 = 3;
 /// Microseconds between two queries to a dead upstream.
 const PROBE_INTERVAL: u64 = 1_000_000;
@@ -60,6 +62,7 @@ struct Door {
     socket: Fd,
     waiting: Vec<(u16, Ticket)>,
     uses: u32,
+    since: u64,
     /// The upstream's `deaths` when it was opened.
     deaths: u32,
 }
@@ -96,6 +99,11 @@ impl Upstream {
         !self.is_alive() && now - self.last_sent >= PROBE_INTERVAL
     }
 
+    pub fn count_sent(&mut self, now: u64) {
+        self.sent += 1;
+        self.last_sent = now;
+    }
+
     pub fn count_answer(&mut self, waited: u64) {
         self.silent = 0;
         self.answered += 1;
@@ -126,11 +134,11 @@ impl Upstream {
         }
     }
 
-    fn open_door(&mut self, number: usize, epoll: &Fd, token: u64) -> io::Result<&mut Door> {
+    fn open_door(&mut self, number: usize, now: u64, epoll: &Fd, token: u64) -> io::Result<&mut Door> {
         let socket = sys::socket(&self.address, libc::SOCK_DGRAM)?;
         sys::connect(&socket, &self.address)?;
         sys::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, &socket, libc::EPOLLIN, token)?;
-        Ok(self.doors[number].insert(Door { socket, waiting: Vec::new(), uses: 0, deaths: self.deaths }))
+        Ok(self.doors[number].insert(Door { socket, waiting: Vec::new(), uses: 0, since: now, deaths: self.deaths }))
     }
 }
 
@@ -163,10 +171,10 @@ impl Upstreams {
 
     /// Opens the doors to the first upstream ahead of time, so that a query finds them open. Where there
     /// is no way to it yet, they are opened when they are needed.
-    pub fn open_first(&mut self, epoll: &Fd) {
+    pub fn open_first(&mut self, now: u64, epoll: &Fd) {
         for door in 0..DOORS {
             let token = self.first_token + door as u64;
-            if self.list[0].open_door(door, epoll, token).is_err() {
+            if self.list[0].open_door(door, now, epoll, token).is_err() {
                 break;
             }
         }
@@ -186,7 +194,7 @@ impl Upstreams {
             Some((_, door)) => door,
             None => {
                 self.flush();
-                self.choose_door(upstream, epoll)?
+                self.choose_door(upstream, now, epoll)?
             }
         };
         self.target = Some((upstream, door));
@@ -194,18 +202,23 @@ impl Upstreams {
         let Some(Door { waiting, uses, .. }) = &mut to.doors[door] else {
             return Err(io::ErrorKind::NotConnected.into()); // not reached: choose_door has opened it
         };
-        let id = loop {
-            let id = fixed_id.map_or_else(|| self.entropy.next(), Ok)?;
-            if fixed_id.is_some() || waiting.iter().all(|(other, _)| *other != id) {
-                break id;
-            }
+        let id = match fixed_id {
+            Some(id) => id,
+            None => loop {
+                let id = self.entropy.next()?;
+                if waiting.iter().all(|(other, _)| *other != id) {
+                    break id;
+                }
+            },
         };
+        if fixed_id.is_some() && waiting.iter().any(|(other, _)| *other == id) {
+            return Err(io::ErrorKind::QuotaExceeded.into()); // one in 65536: it is tried again
+        }
         let length = write(self.outbox.room(), id);
         self.outbox.push(length, None);
         waiting.push((id, ticket));
         *uses += 1;
-        to.sent += 1;
-        to.last_sent = now;
+        to.count_sent(now);
         if !to.is_alive() {
             to.probe = Some((door, id, now));
         }
@@ -217,16 +230,22 @@ impl Upstreams {
         self.entropy.next()
     }
 
-    fn choose_door(&mut self, upstream: usize, epoll: &Fd) -> io::Result<usize> {
+    fn choose_door(&mut self, upstream: usize, now: u64, epoll: &Fd) -> io::Result<usize> {
         let door = usize::from(self.entropy.next()?) % DOORS;
         let token = self.first_token + (upstream * DOORS + door) as u64;
         let to = &mut self.list[upstream];
-        let is_worn = |open: &Door| open.waiting.is_empty() && (open.uses >= USES || open.deaths != to.deaths);
-        if to.doors[door].as_ref().is_none_or(is_worn) {
-            to.doors[door] = None;
-            to.open_door(door, epoll, token)?;
+        let is_worn = |open: &Door| {
+            let is_old = open.uses >= USES || now - open.since >= AGE || open.deaths != to.deaths;
+            is_old && open.waiting.is_empty()
+        };
+        if !to.doors[door].as_ref().is_none_or(is_worn) {
+            return Ok(door);
         }
-        Ok(door)
+        match to.open_door(door, now, epoll, token) {
+            Ok(_) => Ok(door),
+            // Better a door that has been used than none.
+            Err(error) => to.doors.iter().position(Option::is_some).ok_or(error),
+        }
     }
 
     /// Sends what is in the outbox. Where that fails, the place is remembered in `unreachable`.
@@ -244,10 +263,10 @@ impl Upstreams {
         self.list[upstream].doors[door].as_ref().map(|open| &open.socket)
     }
 
-    /// Who waits at a door for a reply with this ID: one, as long as no ID had to be kept.
-    pub fn waiting(&self, upstream: usize, door: usize, id: u16) -> impl Iterator<Item = Ticket> + '_ {
-        let waiting = self.list[upstream].doors[door].as_ref().map_or(&[][..], |open| &open.waiting);
-        waiting.iter().filter(move |(other, _)| *other == id).map(|(_, ticket)| *ticket)
+    /// Who waits at a door for a reply with this ID.
+    pub fn waiting(&self, upstream: usize, door: usize, id: u16) -> Option<Ticket> {
+        let open = self.list[upstream].doors[door].as_ref()?;
+        open.waiting.iter().find(|(other, _)| *other == id).map(|(_, ticket)| *ticket)
     }
 
     /// Everybody who waits at a door.

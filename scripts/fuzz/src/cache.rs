@@ -108,12 +108,20 @@ fn remember(model: &mut Vec<Known>, key: &[u8], message: Vec<u8>, now: Time, exp
 }
 
 /// What does not fit, counted from the newest, may be gone: not more than `capacity`, and not more octets than 512
-/// for each, of which an entry takes those of its message, those of its key, and some more.
+/// for each, of which an entry takes those of its message, those of its key, and some more. Failures have places of
+/// their own, which answers can only lose: each counts as newer than all answers, and only the newest is sure.
 fn forget(model: &mut [Known], capacity: usize) {
-    let mut octets = 0;
-    for (number, known) in model.iter_mut().rev().enumerate() {
+    let (mut octets, mut failures, mut answers) = (0, 0, 0);
+    for (number, known) in model.iter_mut().rev().enumerate().filter(|(_, known)| known.is_failure) {
         octets += known.message.len() + known.key.len() + 256;
-        known.sure &= number < capacity && octets <= capacity * 512;
+        failures += 1;
+        known.sure &= number == 0 && capacity > 1;
+    }
+    failures = failures.min(capacity / 8 + 1);
+    for known in model.iter_mut().rev().filter(|known| !known.is_failure) {
+        octets += known.message.len() + known.key.len() + 256;
+        known.sure &= answers == 0 && failures == 0 || answers + failures < capacity && octets <= capacity * 512;
+        answers += 1;
     }
 }
 
