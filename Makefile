@@ -44,7 +44,7 @@ clean:
 
 help:
 	@echo 'make            build ./mydocker, a static binary'
-	@echo 'make demo       a busybox image from a registry on 127.0.0.1, and containers of it'
+	@echo 'make demo       a busybox image from a registry on 127.0.0.1, containers of it; DNS'
 	@echo 'make test       install what the tests need, and run them all (root)'
 	@echo 'make bench      the same work beside bwrap, crun, podman, unbound, dnsdist, ... (root)'
 	@echo 'make fuzz       a minute of coverage-guided fuzzing of the DNS modules (FUZZ_SECONDS=60)'

@@ -163,7 +163,8 @@ started+=($!)
 port=$(free_port 8053)
 say 'The forwarder before it: it says when it is ready, and with --log what it answers.'
 printf '192.0.2.1 router.home\n' >"$room/hosts"
-printf '$ ./mydocker dns --listen 127.0.0.1:%s --upstream 127.0.0.1:%s --hosts hosts --log &\n' "$port" "$upstream"
+printf '$ ./mydocker dns --listen 127.0.0.1:%s --upstream 127.0.0.1:%s --hosts %s --log &\n' \
+    "$port" "$upstream" "$room/hosts"
 ./mydocker dns --listen "127.0.0.1:$port" --upstream "127.0.0.1:$upstream" --hosts "$room/hosts" --log >"$room/dns.log" &
 forwarder=$!
 started+=("$forwarder")

@@ -108,8 +108,7 @@ pub fn main(arguments: &[OsString]) -> Result<i32> {
             return dns_decode::main(rest);
         }
     }
-    let hint = "mydocker dns --help lists the options";
-    let Some(options) = DnsOptions::parse(arguments).map_err(|error| error.hint(hint))? else {
+    let Some(options) = DnsOptions::parse(arguments)? else {
         sys::print(&help()).context("write to standard output")?;
         return Ok(0);
     };
@@ -119,6 +118,9 @@ pub fn main(arguments: &[OsString]) -> Result<i32> {
     let signals = sys::signals_to_fd(&signals, "INT TERM HUP USR1 PIPE").context("signalfd")?;
     sys::raise_open_files().context("setrlimit RLIMIT_NOFILE")?;
     let (mut server, addresses) = Server::start(&options, &signals)?;
+    sys::why("what it needed power for is done: ports are bound, queues are large");
+    sys::capset(0, 0, 0).context("capset")?;
+    sys::no_new_privs().context("prctl PR_SET_NO_NEW_PRIVS")?;
     let mut inbox = Datagrams::new(BATCH, DATAGRAM, true);
     let (at, to) = (list(&addresses), list(&options.upstreams));
     sys::print(&format!("mydocker dns: listening on {at}, forwarding to {to}\n")).context("standard output")?;

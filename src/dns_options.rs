@@ -62,7 +62,7 @@ fn table() -> Options {
     o.optflag("", "log", "print a line for each answer");
     o.optflag("", "no-cache", "ask an upstream every time");
     o.optmulti("", "upstream", "whom to ask, in this order (default 8.8.8.8, 8.8.4.4)", "IP[:PORT]");
-    o.optflag("v", "", "with --log: print each message field by field");
+    o.optflag("v", "", "the same, and each message field by field");
     o
 }
 
@@ -72,19 +72,21 @@ pub fn help() -> String {
         "Usage: mydocker [-v] dns [OPTIONS]\n       mydocker dns decode < MESSAGE\n\n\
          Forwards DNS queries to upstream servers and keeps the answers.\n\
          decode explains one message, in hex or binary, on standard input.\n\
-         SIGUSR1 prints counters, SIGINT and SIGTERM end it.",
+         SIGUSR1 prints counters, SIGINT, SIGTERM and SIGHUP end it.",
     )
 }
 
 impl DnsOptions {
     /// `None`: help was asked for.
     pub fn parse(arguments: &[OsString]) -> Result<Option<DnsOptions>> {
-        let Parsed { matches, rest } = options::split(&mut table(), arguments)?;
+        let hint = "mydocker dns --help lists the options";
+        let parsed = options::split(&mut table(), arguments).map_err(|error| error.hint(hint))?;
+        let Parsed { matches, rest } = parsed;
         if matches.opt_present("help") {
             return Ok(None);
         }
         if let Some(extra) = rest.first() {
-            return Err(Error::new(format!("dns: {extra:?} is no option")));
+            return Err(Error::new(format!("dns: {extra:?} is no option")).hint(hint));
         }
         let allow = NEIGHBOURS.map(String::from).into_iter().chain(matches.opt_strs("allow"));
         Ok(Some(DnsOptions {

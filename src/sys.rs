@@ -1022,6 +1022,14 @@ pub fn setgroups(groups: &[u32]) -> io::Result<()> {
     result.map(drop)
 }
 
+/// prctl(PR_SET_NO_NEW_PRIVS): nothing that this process might execute has more power than it has itself.
+pub fn no_new_privs() -> io::Result<()> {
+    // SAFETY: integers only.
+    let result = check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) });
+    tell(&result, format_args!("prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)"));
+    result.map(drop)
+}
+
 /// prctl(PR_SET_PDEATHSIG): this signal when the parent dies. A change of uid clears it.
 pub fn set_parent_death_signal(signal: c_int) -> io::Result<()> {
     // SAFETY: integers only.
