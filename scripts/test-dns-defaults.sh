@@ -33,6 +33,9 @@ answered='NOERROR 1'
 # ---------------------------------------------------------------- no options
 
 start "$mydocker" dns
+is 'started by root, it has given up all capabilities' \
+    "$(awk '/^Cap(Eff|Prm|Inh):/ {print $2}' "/proc/$dns_pid/status" | sort -u)" 0000000000000000
+is '  and nothing that it might execute gets any' "$(awk '/^NoNewPrivs:/ {print $2}' "/proc/$dns_pid/status")" 1
 gives 'one line says where it listens and whom it asks' \
     'mydocker dns: listening on 0.0.0.0:8053, [::]:8053, forwarding to 8.8.8.8:53, 8.8.4.4:53' cat "$dns_out"
 is 'and nothing is wrong' "$(<"$room/dns.err")" ''
