@@ -12,7 +12,7 @@
 
 use crate::dns_index::{Index, Row};
 use crate::dns_message::{class, rcode, rtype, Header, Reader, HEADER_LENGTH};
-use crate::dns_name::Parsed;
+use crate::dns_name::{Parsed, MAX_FAR};
 use crate::dns_query::split_key;
 
 /// Milliseconds, from any start.
@@ -148,10 +148,7 @@ impl Cache {
 
     /// Keeps an answer (without OPT) for as long as it says; false where it must not be kept at all.
     pub fn put(&mut self, key: &[u8], hash: u64, answer: &[u8], now: Time) -> bool {
-        let Ok(Some(Terms { seconds, limit, is_exceeded, has_far_pointer })) = terms(answer) else { return false };
-        if has_far_pointer && has_name_in_ttl(answer) {
-            return false;
-        }
+        let Ok(Some(Terms { seconds, limit, is_exceeded })) = terms(answer) else { return false };
         let mut entry = Entry::new(key, hash, answer, now);
         if is_exceeded {
             change_ttls(&mut entry.message, |ttl| ttl.min(limit));
@@ -265,12 +262,14 @@ pub fn change_ttls(message: &mut [u8], change: impl Fn(u32) -> u32) {
     }
 }
 
-/// Whether a name goes through a TTL, as only a hostile pointer makes it: it would fall apart as that ages. No
-/// label begins with 0x40.
-fn has_name_in_ttl(message: &[u8]) -> bool {
-    let mut probe = message.to_vec();
-    change_ttls(&mut probe, |_| 0x4040_4040);
-    terms(&probe).is_err()
+/// Whether a name goes through a TTL, as only a hostile pointer makes it: it would fall apart as that ages.
+/// `far_names`: (start, end) of parts of names behind the question that pointers lead to.
+fn is_name_in_ttl(ttls: &[usize], far_names: &[(usize, usize)]) -> bool {
+    let is_crossed = |(start, end): &(usize, usize)| {
+        let next = ttls.partition_point(|at| at + 4 <= *start);
+        ttls.get(next).is_some_and(|at| at < end)
+    };
+    far_names.len() >= MAX_FAR || far_names.iter().any(is_crossed)
 }
 
 /// On what terms an answer may be kept.
@@ -282,8 +281,6 @@ struct Terms {
     limit: u32,
     /// One of them does.
     is_exceeded: bool,
-    /// A name has a pointer to behind the question, where TTLs are.
-    has_far_pointer: bool,
 }
 
 /// `None`: it may not be kept at all.
@@ -291,13 +288,15 @@ fn terms(message: &[u8]) -> Parsed<Option<Terms>> {
     let Some(header) = Header::read(message) else { return Ok(None) };
     let mut reader = Reader::new(message);
     let (qtype, qclass) = reader.skip_question()?;
-    let question_end = reader.at;
+    reader.note_far_names();
     if header.tc() || qclass != class::IN || !matches!(header.rcode(), rcode::NOERROR | rcode::NXDOMAIN) {
         return Ok(None);
     }
+    let mut ttls = Vec::with_capacity(header.records().min(16));
     let (mut smallest, mut largest, mut answered, mut minimum) = (MAX_TTL, 0, false, None);
     for number in 0..header.records() {
         let record = reader.record()?;
+        ttls.push(record.ttl_at);
         smallest = smallest.min(record.seconds());
         largest = largest.max(record.seconds());
         if number < usize::from(header.ancount()) {
@@ -313,8 +312,8 @@ fn terms(message: &[u8]) -> Parsed<Option<Terms>> {
         None => 0,
     };
     let seconds = smallest.min(limit);
-    let has_far_pointer = reader.highest_target() >= question_end;
-    Ok((seconds > 0).then_some(Terms { seconds, limit, is_exceeded: largest > limit, has_far_pointer }))
+    let may_keep = seconds > 0 && !is_name_in_ttl(&ttls, &reader.far_names());
+    Ok(may_keep.then_some(Terms { seconds, limit, is_exceeded: largest > limit }))
 }
 
 /// MINIMUM is the SOA's last field, RFC 1035 section 3.3.13.
@@ -430,7 +429,6 @@ mod tests {
         assert!(cache.put(&key, hash(&key), &message, START));
         let owner = message.len() - 16;
         message[owner + 1] = owner as u8 - 9; // the second octet of the TTL before it
-        assert!(terms(&message).unwrap().is_some());
         assert!(!cache.put(&key, hash(&key), &message, START));
     }
 

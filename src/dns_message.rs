@@ -294,9 +294,14 @@ impl<'a> Reader<'a> {
         Reader { message, at: HEADER_LENGTH, work: Work::for_message(message) }
     }
 
-    /// The highest offset that a pointer has led to so far, `c0 0c` (the question's name) aside.
-    pub fn highest_target(&self) -> usize {
-        self.work.highest
+    /// From here on remembers where names are that lie behind this point and that pointers lead to.
+    pub fn note_far_names(&mut self) {
+        self.work.near = self.at;
+    }
+
+    /// (start, end) of what was noted.
+    pub fn far_names(self) -> Vec<(usize, usize)> {
+        self.work.far
     }
 
     fn take(&mut self, octets: usize) -> Parsed<&'a [u8]> {

@@ -175,15 +175,30 @@ impl fmt::Debug for Name {
 
 /// How many labels and pointers may be walked in one message before it is taken for an attack. Honest
 /// ones stay far below four for each of their octets; 64 KiB of pointer chains would ask for millions.
+///
+/// It also remembers where names were found by pointers to behind `near`: an answer whose octets change
+/// (TTLs count down) must know what is read as a name.
 pub struct Work {
     left: usize,
-    /// The highest offset that a pointer has led to.
-    pub highest: usize,
+    /// Pointers to before this, into the question, are of no interest.
+    pub near: usize,
+    /// (start, end) of parts of names that pointers have led to.
+    pub far: Vec<(usize, usize)>,
 }
+
+/// More such parts no honest answer has; from then on none is noted.
+pub const MAX_FAR: usize = 1024;
 
 impl Work {
     pub fn for_message(message: &[u8]) -> Work {
-        Work { left: 4 * message.len() + 512, highest: 0 }
+        Work { left: 4 * message.len() + 512, near: usize::MAX, far: Vec::new() }
+    }
+
+    /// A part of a name ends at `end`; where it is one that a pointer has led to, `start` is there.
+    fn end_part(&mut self, start: Option<usize>, end: usize) {
+        if let Some(start) = start.filter(|start| *start >= self.near && self.far.len() < MAX_FAR) {
+            self.far.push((start, end));
+        }
     }
 
     fn step(&mut self, at: usize) -> Parsed<()> {
@@ -199,10 +214,14 @@ impl Work {
 fn walk(message: &[u8], at: usize, work: &mut Work, mut label: impl FnMut(&[u8])) -> Parsed<usize> {
     let malformed = |at, what| Err(Malformed { at, what });
     let (mut part, mut limit, mut here, mut end, mut length) = (at, message.len(), at, None, 1);
+    let mut led_to = None;
     loop {
         work.step(here)?;
         match message.get(here..limit).unwrap_or_default() {
-            [0, ..] => return Ok(end.unwrap_or(here + 1)),
+            [0, ..] => {
+                work.end_part(led_to, here + 1);
+                return Ok(end.unwrap_or(here + 1));
+            }
             [octets @ 1..=63, rest @ ..] => {
                 let octets = usize::from(*octets);
                 length += 1 + octets;
@@ -218,7 +237,7 @@ fn walk(message: &[u8], at: usize, work: &mut Work, mut label: impl FnMut(&[u8])
                     return malformed(here, "a compression pointer that does not lead back to a name");
                 }
                 end = end.or(Some(here + 2));
-                work.highest = work.highest.max(target);
+                work.end_part(led_to.replace(target), here + 2);
                 (limit, part, here) = (part, target, target);
             }
             [0x40..=0xbf, ..] => return malformed(here, "a label type that does not exist"),
@@ -361,7 +380,7 @@ mod tests {
 
     #[test]
     fn work_is_bounded() {
-        let work = |left| Work { left, highest: 0 };
+        let work = |left| Work { left, near: usize::MAX, far: Vec::new() };
         // Each pointer leads to the one before it.
         let mut octets = vec![0, 0];
         octets.extend((12..0x3ff0u16).step_by(2).flat_map(|at| (0xc000 | at).to_be_bytes()));
