@@ -21,7 +21,7 @@ use crate::dns_flight::{Asker, Whom, MAX_WAITING, USUAL_ASKERS};
 use crate::dns_message::{class, rcode, Header, HEADER_LENGTH};
 use crate::dns_query::{split_key, write_upstream_query};
 use crate::dns_reply::Source;
-use crate::dns_upstream::{Sent, State, Ticket, MAX_QUERY};
+use crate::dns_upstream::{Rank, Sent, State, Ticket, Upstream, MAX_QUERY};
 use crate::sys::{self, Datagrams};
 
 /// One query goes to one upstream so many times at most.
@@ -85,12 +85,13 @@ impl Server {
         ticket
     }
 
-    /// To the first living upstream, and a copy to each dead one whose second is over. All dead: to all.
+    /// To the first of the best upstreams, and a copy to each bad one whose second is over. All dead: to all.
     fn send_first(&mut self, ticket: Ticket) {
         let now = self.now;
-        let first = self.upstreams.list.iter().position(|upstream| upstream.is_alive());
+        let best = self.upstreams.list.iter().map(Upstream::rank).enumerate().min_by_key(|(_, rank)| *rank);
         for number in 0..self.upstreams.list.len() {
-            if first.is_none() || first == Some(number) || self.upstreams.list[number].wants_probe(now) {
+            let is_first = best.is_none_or(|(first, rank)| first == number || rank == Rank::Dead);
+            if is_first || self.upstreams.list[number].wants_probe(now) {
                 self.send_to(number, ticket);
             }
         }
@@ -124,7 +125,7 @@ impl Server {
             Err(error) if is_want_of_room(&error) => flight.is_queued = true,
             Err(_) => {
                 flight.failed |= 1 << upstream;
-                self.upstreams.list[upstream].count_refusal();
+                self.upstreams.list[upstream].count_failure();
             }
         }
     }
@@ -157,7 +158,7 @@ impl Server {
         }
     }
 
-    /// Whom to ask next: from the one behind the last that was asked on, the living first. `unasked`:
+    /// Whom to ask next: from the one behind the last that was asked on, the best first. `unasked`:
     /// only one that this flight has not asked yet.
     fn next_upstream(&mut self, ticket: Ticket, unasked: bool) -> Option<usize> {
         let flight = self.flights.get(ticket)?;
@@ -165,9 +166,8 @@ impl Server {
         let last = flight.sent.last().map_or(0, |sent| sent.upstream);
         let most = if unasked { 1 } else { MAX_SENDS };
         let may = |number: &usize| flight.failed & 1 << number == 0 && flight.sent_to(*number) < most;
-        let mut others = (1..=count).map(|step| (last + step) % count).filter(may).peekable();
-        let fallback = others.peek().copied();
-        others.find(|number| self.upstreams.list[*number].is_alive()).or(fallback)
+        let others = (1..=count).map(|step| (last + step) % count).filter(may);
+        others.min_by_key(|number| self.upstreams.list[*number].rank())
     }
 
     /// Nobody has answered, and nobody will: then it is over before its time.
@@ -348,7 +348,7 @@ impl Server {
 
     /// Nobody listens at an upstream, or no way leads there: all who wait at that door need another.
     pub fn unreachable(&mut self, upstream: usize, door: usize) {
-        self.upstreams.list[upstream].count_refusal();
+        self.upstreams.list[upstream].count_failure();
         for ticket in self.upstreams.all_waiting(upstream, door) {
             let Some(flight) = self.flights.get(ticket) else { continue };
             flight.failed |= 1 << upstream;
@@ -385,7 +385,7 @@ impl Server {
         for sent in &mut flight.sent {
             if sent.state == State::Waiting && sent.door != TCP_DOOR && self.now - sent.at >= silence {
                 sent.state = State::Silent;
-                self.upstreams.list[sent.upstream].count_silence();
+                self.upstreams.list[sent.upstream].count_failure();
             }
         }
     }

@@ -235,7 +235,9 @@ impl Clients {
         client.waiting -= 1;
         if let Some(reply) = reply {
             client.stream.queue(reply);
-            if client.stream.backlog() > MAX_OUTPUT {
+            // The kernel may take it at once; more than that is kept for nobody.
+            let is_over = |client: &Client| client.stream.backlog() > MAX_OUTPUT;
+            if is_over(client) && (client.stream.drain().is_err() || is_over(client)) {
                 *slot = None;
             }
         }

@@ -7,8 +7,8 @@
 //! and tells at once when nobody listens there. A door that has been used [`USES`] times, or is [`AGE`] old,
 //! is walled up when nobody waits behind it, and a new one is cut.
 //!
-//! An upstream that leaves [`PATIENCE`] queries in a row without an answer is dead: nobody is made to
-//! wait for it while another lives, but once a second it gets a copy of a query; any answer revives it.
+//! An upstream that leaves a query without an answer is dead: nobody is made to wait for it while there
+//! is another, but once a second it gets a copy of a query, and any answer revives it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,7 +25,6 @@ pub const MAX_QUERY: usize = 1024;
 const USES: u32 = 128;
 /// In microseconds: so long a door is used at most, or who listens would know all of them after a day.
 const AGE: u64 = 600_000_000;
-const PATIENCE: u32 = 3;
 /// Microseconds between two queries to a dead upstream.
 const PROBE_INTERVAL: u64 = 1_000_000;
 
@@ -67,15 +66,25 @@ struct Door {
     deaths: u32,
 }
 
+/// What is known of an upstream, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Eq, Ord)]
+pub enum Rank {
+    /// It answered last time.
+    Good,
+    /// It was never asked.
+    Unknown,
+    Dead,
+}
+
 pub struct Upstream {
     pub address: SocketAddr,
     doors: Vec<Option<Door>>,
-    /// Queries in a row that were not answered.
-    silent: u32,
+    /// Its last query was not answered.
+    is_dead: bool,
     /// How often it has died. Doors from before are not used again: perhaps our own address has changed.
     deaths: u32,
     last_sent: u64,
-    /// The last query that it got while it was dead: (door, ID), and when. Another upstream may have
+    /// The last query that it got while it was not good: door, ID, and when. Another upstream may have
     /// answered it long before this one does.
     probe: Option<(usize, u16, u64)>,
     pub sent: u64,
@@ -87,16 +96,35 @@ pub struct Upstream {
 impl Upstream {
     fn new(address: SocketAddr) -> Upstream {
         let doors = std::iter::repeat_with(|| None).take(DOORS).collect();
-        Upstream { address, doors, silent: 0, deaths: 0, last_sent: 0, probe: None, sent: 0, answered: 0, waited: 0 }
+        Upstream {
+            address,
+            doors,
+            is_dead: false,
+            deaths: 0,
+            last_sent: 0,
+            probe: None,
+            sent: 0,
+            answered: 0,
+            waited: 0,
+        }
     }
 
     pub fn is_alive(&self) -> bool {
-        self.silent < PATIENCE
+        !self.is_dead
+    }
+
+    /// How much we think of it; the first of the best is asked.
+    pub fn rank(&self) -> Rank {
+        match () {
+            () if self.is_dead => Rank::Dead,
+            () if self.answered > 0 => Rank::Good,
+            () => Rank::Unknown,
+        }
     }
 
     /// Whether it is dead and may have come back.
     pub fn wants_probe(&self, now: u64) -> bool {
-        !self.is_alive() && now - self.last_sent >= PROBE_INTERVAL
+        self.is_dead && now - self.last_sent >= PROBE_INTERVAL
     }
 
     pub fn count_sent(&mut self, now: u64) {
@@ -105,7 +133,7 @@ impl Upstream {
     }
 
     pub fn count_answer(&mut self, waited: u64) {
-        self.silent = 0;
+        self.is_dead = false;
         self.answered += 1;
         self.waited += waited;
     }
@@ -119,19 +147,10 @@ impl Upstream {
         true
     }
 
-    pub fn count_silence(&mut self) {
-        self.silent = self.silent.saturating_add(1);
-        if self.silent == PATIENCE {
-            self.deaths += 1;
-        }
-    }
-
-    /// Nobody listens there, or no way leads there.
-    pub fn count_refusal(&mut self) {
-        if self.is_alive() {
-            self.silent = PATIENCE;
-            self.deaths += 1;
-        }
+    /// It has not answered for too long, nobody listens there, or no way leads there.
+    pub fn count_failure(&mut self) {
+        self.deaths += u32::from(!self.is_dead);
+        self.is_dead = true;
     }
 
     fn open_door(&mut self, number: usize, now: u64, epoll: &Fd, token: u64) -> io::Result<&mut Door> {
@@ -219,7 +238,7 @@ impl Upstreams {
         waiting.push((id, ticket));
         *uses += 1;
         to.count_sent(now);
-        if !to.is_alive() {
+        if to.is_dead {
             to.probe = Some((door, id, now));
         }
         Ok(Sent { upstream, door, id, at: now, state: State::Waiting })
@@ -244,7 +263,10 @@ impl Upstreams {
         match to.open_door(door, now, epoll, token) {
             Ok(_) => Ok(door),
             // Better a door that has been used than none.
-            Err(error) => to.doors.iter().position(Option::is_some).ok_or(error),
+            Err(error) => {
+                let mut others = (door..DOORS).chain(0..door);
+                others.find(|door| to.doors[*door].is_some()).ok_or(error)
+            }
         }
     }
 
