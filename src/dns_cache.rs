@@ -430,6 +430,12 @@ mod tests {
         let owner = message.len() - 16;
         message[owner + 1] = owner as u8 - 9; // the second octet of the TTL before it
         assert!(!cache.put(&key, hash(&key), &message, START));
+        // Nor one that begins within the question: its last label is taken for 18 octets.
+        let (key, mut message) = answer("a.\\018.", 0, &[(1, rtype::A, 300), (3, rtype::A, 300)]);
+        let owner = message.len() - 16;
+        message[owner + 1] = 15;
+        assert!(terms(&message).is_ok(), "a name, if an odd one");
+        assert!(!cache.put(&key, hash(&key), &message, START));
     }
 
     #[test]

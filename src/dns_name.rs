@@ -176,11 +176,11 @@ impl fmt::Debug for Name {
 /// How many labels and pointers may be walked in one message before it is taken for an attack. Honest
 /// ones stay far below four for each of their octets; 64 KiB of pointer chains would ask for millions.
 ///
-/// It also remembers where names were found by pointers to behind `near`: an answer whose octets change
+/// It also remembers where names were found by pointers that reach beyond `near`: an answer whose octets change
 /// (TTLs count down) must know what is read as a name.
 pub struct Work {
     left: usize,
-    /// Pointers to before this, into the question, are of no interest.
+    /// What ends before this, within the question, is of no interest.
     pub near: usize,
     /// (start, end) of parts of names that pointers have led to.
     pub far: Vec<(usize, usize)>,
@@ -196,7 +196,8 @@ impl Work {
 
     /// A part of a name ends at `end`; where it is one that a pointer has led to, `start` is there.
     fn end_part(&mut self, start: Option<usize>, end: usize) {
-        if let Some(start) = start.filter(|start| *start >= self.near && self.far.len() < MAX_FAR) {
+        // Also one that begins inside the question, but not with one of its labels, may run beyond it.
+        if let Some(start) = start.filter(|_| end > self.near && self.far.len() < MAX_FAR) {
             self.far.push((start, end));
         }
     }
