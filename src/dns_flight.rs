@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use crate::dns_index::{Index, Row};
 use crate::dns_message::Header;
 use crate::dns_query::Query;
-use crate::dns_upstream::{Sent, Ticket};
+use crate::dns_upstream::{Sent, State, Ticket};
 use crate::sys::Peer;
 
 /// When a stage ends, in microseconds from the flight's start.
@@ -109,6 +109,12 @@ impl Flight {
     /// From 1 on, when the first has ended.
     pub fn stage(&self) -> usize {
         self.stage
+    }
+
+    /// What is on its way as `place`: upstream, door, ID (of a query by TCP the number of the dial).
+    pub fn sent_as(&mut self, place: (usize, usize, u16)) -> Option<&mut Sent> {
+        let is_it = |sent: &&mut Sent| sent.state != State::Over && (sent.upstream, sent.door, sent.id) == place;
+        self.sent.iter_mut().find(is_it)
     }
 
     /// How many queries have gone to an upstream.

@@ -230,7 +230,7 @@ impl Server {
         let Some(flight) = self.flights.get(ticket) else { return false };
         let Some(reply) = Reply::read(message, id, split_key(&flight.key).0) else { return false };
         let upstream = place.0;
-        if let Some(sent) = flight.sent.iter_mut().find(|sent| (sent.upstream, sent.door, sent.id) == place) {
+        if let Some(sent) = flight.sent_as(place) {
             sent.state = State::Over;
             self.upstreams.forget(sent, ticket);
             self.upstreams.list[upstream].count_answer(self.now - sent.at);
@@ -337,8 +337,7 @@ impl Server {
                 self.dials.close(number, ticket);
                 let Some(flight) = self.flights.get(ticket) else { return };
                 flight.failed |= 1 << upstream;
-                let sent = flight.sent.iter_mut().find(|sent| (sent.upstream, sent.door, sent.id) == place);
-                if let Some(sent) = sent {
+                if let Some(sent) = flight.sent_as(place) {
                     sent.state = State::Over;
                 }
                 self.ask_another(ticket);
