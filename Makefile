@@ -10,7 +10,7 @@ CARGO_TARGET_DIR ?= target
 LINK = -C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,scripts/link.ld
 BUILT = $(CARGO_TARGET_DIR)/$(if $(TARGET),$(TARGET)/)release/mydocker
 
-.PHONY: all build demo test bench fuzz lint install clean help
+.PHONY: all build demo test bench fuzz lint lessons install clean help
 
 all: build
 
@@ -27,6 +27,9 @@ test: build
 
 bench: build
 	scripts/bench.sh
+
+lessons: build
+	scripts/lessons/run.sh
 
 fuzz:
 	scripts/fuzz.sh $(FUZZ_SECONDS)
@@ -48,6 +51,7 @@ help:
 	@echo 'make            build ./mydocker, a static binary'
 	@echo 'make demo       a busybox image from a registry on 127.0.0.1, containers of it; DNS'
 	@echo 'make test       install what the tests need, and run them all (root)'
+	@echo 'make lessons    eight exercises: a question, the trace to look at, a check of the answer (root)'
 	@echo 'make bench      the same work beside bwrap, crun, podman, unbound, dnsdist, ... (root)'
 	@echo 'make fuzz       a minute of coverage-guided fuzzing of the DNS modules (FUZZ_SECONDS=60)'
 	@echo 'make lint       rustfmt, clippy, shellcheck'

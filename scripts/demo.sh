@@ -7,13 +7,14 @@ set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 scripts=$(cd "$(dirname "$0")" && pwd)
 "$scripts/setup.sh" demo
+# shellcheck source=scripts/bed.sh
+. "$scripts/bed.sh"
 cd "$scripts/.."
 [[ -x mydocker ]] || make
 
 # Not /tmp: that may be a tmpfs, which before Linux 6.6 cannot hold a user's store.
 room=$(mktemp -d /var/tmp/mydocker-demo.XXXXXX)
 chmod 755 "$room"
-started=()
 clean_up() {
     status=$?
     for process in "${started[@]}"; do
@@ -38,62 +39,12 @@ show() { # COMMAND...: as the reader would type it, then its output
 # ---------------------------------------------------------------- the registry
 
 say 'A registry on 127.0.0.1 (docker-registry, which is what docker itself uses).'
-port=5055
-while (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
-url=http://127.0.0.1:$port
-cat >"$room/registry.yml" <<END
-version: 0.1
-log: {level: error, accesslog: {disabled: true}}
-storage: {filesystem: {rootdirectory: $room/registry}}
-http: {addr: "127.0.0.1:$port"}
-END
-env -i docker-registry serve "$room/registry.yml" 2>"$room/registry.log" &
-started+=($!)
-until curl -qsf --noproxy '*' "$url/v2/" >/dev/null; do
-    kill -0 "${started[0]}" || { cat "$room/registry.log" >&2; exit 1; }
-    sleep 0.1
-done
+serve_registry "$room"
 
 say 'An image: the static busybox of this machine, one layer, pushed with four requests.'
-root=$room/busybox
-mkdir -p "$root"/{bin,sbin,usr/bin,usr/sbin,etc,root,tmp,home}
-cp "$(command -v busybox)" "$root/bin/busybox"
-busybox --list-full | while read -r applet; do
-    [[ $applet == linuxrc || -e $root/$applet ]] || ln -s /bin/busybox "$root/$applet"
-done
-chmod 1777 "$root/tmp"
-echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
-echo 'root:x:0:' >"$root/etc/group"
-tar -C "$root" --owner=0 --group=0 --numeric-owner -cf "$room/layer.tar" .
-gzip -nk "$room/layer.tar"
-
-digest() { local sum; sum=$(sha256sum <"$1"); echo "sha256:${sum%% *}"; }
-push_blob() { # FILE
-    local where
-    where=$(curl -qsSf --noproxy '*' -X POST -D - -o /dev/null "$url/v2/library/busybox/blobs/uploads/" |
-        tr -d '\r' | sed -n 's/^location: //Ip')
-    curl -qsSf --noproxy '*' -X PUT -H 'Content-Type: application/octet-stream' \
-        --data-binary @"$1" "$where&digest=$(digest "$1")" >/dev/null
-}
-descriptor() { # FILE MEDIA-TYPE
-    printf '{"mediaType":"%s","size":%d,"digest":"%s"}' "$2" "$(stat -c %s "$1")" "$(digest "$1")"
-}
-oci=application/vnd.oci.image
-case $(uname -m) in
-    x86_64) arch=amd64 ;;
-    aarch64) arch=arm64 ;;
-    *) arch=$(uname -m) ;;
-esac
-printf '{"created":"%s","architecture":"%s","os":"linux","config":{"Cmd":["sh"],"Env":["PATH=/bin:/sbin:/usr/bin:/usr/sbin"]},"rootfs":{"type":"layers","diff_ids":["%s"]}}' \
-    "$(date -u +%FT%TZ)" "$arch" "$(digest "$room/layer.tar")" >"$room/config"
-printf '{"schemaVersion":2,"mediaType":"%s.manifest.v1+json","config":%s,"layers":[%s]}' "$oci" \
-    "$(descriptor "$room/config" $oci.config.v1+json)" \
-    "$(descriptor "$room/layer.tar.gz" $oci.layer.v1.tar+gzip)" >"$room/manifest"
-push_blob "$room/layer.tar.gz"
-push_blob "$room/config"
-curl -qsSf --noproxy '*' -X PUT -H "Content-Type: $oci.manifest.v1+json" \
-    --data-binary @"$room/manifest" "$url/v2/library/busybox/manifests/latest"
-echo "pushed busybox:latest, $(digest "$room/manifest")"
+busybox_tree "$room/busybox"
+layer "$room/busybox" "$room/layer.tar"
+push_image "$room" busybox "$room/layer.tar"
 
 # ---------------------------------------------------------------- the main job
 
@@ -126,11 +77,6 @@ fi
 
 # ---------------------------------------------------------------- the DNS forwarder
 
-free_port() { # FROM: the next port on which neither UDP nor TCP is in use
-    local port=$1
-    while ss -lnutH "sport = :$port" | grep -q .; do port=$((port + 1)); done
-    echo "$port"
-}
 upstream=$(free_port 5300)
 say 'A name server on 127.0.0.1 (nsd), in charge of the zone demo.example.'
 cat >"$room/demo.zone" <<'END'

@@ -8,7 +8,7 @@ cargo fmt --check --manifest-path scripts/fuzz/Cargo.toml
 cargo clippy --locked --all-targets -- -D warnings
 # SC2016: what stands in single quotes is for the container's shell. SC2317: functions
 # that only a trap or `try` calls.
-shellcheck -x -P SCRIPTDIR -e SC2016,SC2317 scripts/*.sh .ci/run
+shellcheck -x -P SCRIPTDIR -e SC2016,SC2317 scripts/*.sh scripts/lessons/*.sh .ci/run
 if [[ -x /usr/bin/python3 ]]; then
     for file in scripts/*.py; do
         /usr/bin/python3 -c 'import sys; compile(open(sys.argv[1]).read(), sys.argv[1], "exec")' "$file"

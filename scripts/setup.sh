@@ -1,7 +1,8 @@
 #!/bin/bash
 # setup.sh WHAT...: installs with apt what this machine lacks for WHAT:
 #   demo   what mydocker itself calls, a registry with something to serve, a name server
-#   test   demo, and the tools that make odd images, oracles and traces
+#   lessons  demo, and strace, xxd, perl
+#   test   lessons, and the tools that make odd images, oracles and traces
 #   bench  demo, and the peers that mydocker is measured against
 #   fuzz   a C++ compiler
 #   guest  QEMU, and Debian's kernel for virtual machines in /var/cache/mydocker-guest
@@ -29,16 +30,20 @@ nsd              nsd
 dig              bind9-dnsutils
 ss               iproute2
 '
-needs[test]="${needs[demo]}
+needs[lessons]="${needs[demo]}
+strace           strace
+xxd              xxd
+ip               iproute2
+perl             perl-base
+"
+needs[test]="${needs[lessons]}
 igzip            isal
 pigz             pigz
 skopeo           skopeo
 umoci            umoci
 crun             crun
-strace           strace
 jq               jq
 sudo             sudo
-ip               iproute2
 ps               procps
 useradd          passwd
 /usr/bin/python3 python3
@@ -90,13 +95,13 @@ lacks() { # PACKAGE
     [[ " ${missing[*]} " == *" $1 "* ]] || missing+=("$1")
 }
 
-for what in "${@:?usage: setup.sh demo|test|bench|fuzz|guest|lint...}"; do
-    [[ -v needs[$what] ]] || { echo "setup.sh: what is '$what'? (demo, test, bench, fuzz, guest or lint)" >&2; exit 2; }
+for what in "${@:?usage: setup.sh demo|lessons|test|bench|fuzz|guest|lint...}"; do
+    [[ -v needs[$what] ]] || { echo "setup.sh: what is '$what'? (demo, lessons, test, bench, fuzz, guest or lint)" >&2; exit 2; }
     while read -r command package; do
         [[ -z $command ]] || command -v "$command" >/dev/null || lacks "$package"
     done <<<"${needs[$what]}"
     case $what in
-        demo | test | bench)
+        demo | lessons | test | bench)
             ! command -v busybox >/dev/null || static_busybox || lacks busybox-static ;;&
         test)
             /usr/bin/python3 -c 'import jsonschema' 2>/dev/null || lacks python3-jsonschema
