@@ -10,7 +10,10 @@ CARGO_TARGET_DIR ?= target
 LINK = -C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,scripts/link.ld
 BUILT = $(CARGO_TARGET_DIR)/$(if $(TARGET),$(TARGET)/)release/mydocker
 
-.PHONY: all build demo test bench fuzz lint lessons install clean help
+.PHONY: all build demo test bench fuzz lint lessons tour trace install clean help
+
+# What `make trace` runs.
+ARGS ?=
 
 all: build
 
@@ -30,6 +33,12 @@ bench: build
 
 lessons: build
 	scripts/lessons/run.sh
+
+tour: build
+	scripts/tour.sh
+
+trace: build
+	@scripts/trace.sh $(ARGS)
 
 fuzz:
 	scripts/fuzz.sh $(FUZZ_SECONDS)
@@ -52,6 +61,8 @@ help:
 	@echo 'make demo       a busybox image from a registry on 127.0.0.1, containers of it; DNS'
 	@echo 'make test       install what the tests need, and run them all (root)'
 	@echo 'make lessons    eight exercises: a question, the trace to look at, a check of the answer (root)'
+	@echo 'make trace      a run under strace, explained line by line (ARGS="run busybox true")'
+	@echo 'make tour       writes the generated sections of README.md from what happens'
 	@echo 'make bench      the same work beside bwrap, crun, podman, unbound, dnsdist, ... (root)'
 	@echo 'make fuzz       a minute of coverage-guided fuzzing of the DNS modules (FUZZ_SECONDS=60)'
 	@echo 'make lint       rustfmt, clippy, shellcheck'

@@ -10,10 +10,13 @@ is 'two crates besides its own' "$(sed -n 's/^name = "\(.*\)"/\1/p' "$top/Cargo.
 ok 'it runs in an empty root' sh -c 'mkdir "$1/empty" && cp "$2" "$1/empty/x" && chroot "$1/empty" /x --version' sh "$room" "$mydocker"
 is 'the top level holds what the user fixed' \
     "$(cd "$top" && git ls-files 2>/dev/null | cut -d/ -f1 | grep -v '^\.' | sort -u | grep -vxE 'Cargo.lock|Cargo.toml|LICENSE|Makefile|README.md|scripts|src')" ''
+is "README's tour of src is the reading order of main.rs" "$(sed -n '/^### The tour of `src`/,/^## /p' "$top/README.md" |
+    grep '^| [a-z]' | cut -d'|' -f2 | grep -oE '[a-z0-9_]+\.rs')" \
+    "$(echo main.rs; sed -nE 's/^mod ([a-z0-9_]+);.*/\1.rs/p' "$top/src/main.rs")"
 try make -n -C "$top" install DESTDIR="$room/dest" PREFIX=/opt/x
 like 'make install obeys DESTDIR and PREFIX' "$out" "$room/dest/opt/x/bin"
 try make -C "$top" help
-for target in demo test bench lint install clean; do
+for target in demo test bench lint lessons trace tour install clean; do
     like "make help names $target" "$out" "(^|[^a-z])$target([^a-z]|$)"
 done
 

@@ -8,6 +8,16 @@ is '-v pull' "$rc:$out" 0:
 for helper in curl tar igzip openssl; do
     like "  shows the argv of $helper" "$err" "execve\(.*\[\"$helper\""
 done
+# told LINES...: those of the narrator.
+told() { grep -E '^(engine|child|layer[0-9]+)[ /]' <<<"$1"; }
+is '  each line says why, at which step and where' \
+    "$(told "$err" | grep -vE '   [^ ].*   \[(start|ask|fetch|unpack|put), [a-z_]+\.rs:[0-9]+\]$')" ''
+for step in start ask fetch unpack put; do
+    like "  there is a step $step" "$(told "$err")" "\[$step, "
+done
+# A blob's file can grow to the blob's size and no further; that is no limit for a longer file that the lines go to.
+ok '-v pull into a long file' sh -c 'mydocker rmi busybox && truncate -s 16M "$0" && mydocker -v pull busybox 2>>"$0"' "$room/long"
+like '  the worker tells what it does until its end' "$(tr -d '\0' <"$room/long" | grep '^layer0 ')" 'exit_group\(0\)'
 try mydocker -v run --rm --network none --hostname box busybox echo here
 is '-v run: standard output is the command'"'"'s' "$rc:$out" 0:here
 # The steps of design.md, in their order: the engine's, and the child's.
@@ -46,4 +56,7 @@ stand_in 5001 --layouts "$images/layouts" --challenge 'Bearer realm="http://127.
 try mydocker -v pull 127.0.0.1:5001/test/multi
 is 'a pull with a password' "$rc" 0
 unlike '  shows neither password nor token' "$err" "s3cret|$(printf 'alice:s3cret' | base64)|secret-token"
+for what in 'login\.rs' 'read\(.*the answer'"'"'s body' 'write\(.*secrets: no option' 'read\(.*the answer'"'"'s head'; do
+    like "  but that something is secret: $what" "$(grep -F '"[secret]"' <<<"$err")" "$what"
+done
 done_testing

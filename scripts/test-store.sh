@@ -39,6 +39,15 @@ ok 'rm -f ends it' mydocker rm -f runs
 wait "$engine"
 is '  as kill -9 would' $? 137
 ok '  nothing of it runs' eventually 20 eval '! pgrep -x sleep'
+# A pid 1 that has chrooted shows no mounts of the container's any more.
+mydocker run --network none --name moved busybox sh -c \
+    'mkdir /n /n/bin && cp /bin/busybox /n/bin/sleep && exec chroot /n /bin/sleep 1000' &
+engine=$!
+eventually 100 eval 'pgrep -x sleep && [[ ! -s /proc/$(pgrep -x sleep)/mountinfo ]]' >/dev/null
+ok 'rm -f of one that has changed its root' mydocker rm -f moved
+wait "$engine"
+is '  ends it' $? 137
+ok '  nothing of it runs' eventually 20 eval '! pgrep -x sleep'
 ok 'rm by name' mydocker rm web
 ok 'the name is free' mydocker run --network none --name web busybox true
 id=$(readlink "$containers/web")
@@ -158,7 +167,8 @@ wait "$engine" 2>/dev/null
 sleep 0.2
 ok 'a process outlives its engine' kill -0 "$pid"
 like '  ps -a calls it dead' "$(mydocker ps -a)" 'Dead.*survivor'
+id=$(readlink "$MYDOCKER_HOME/containers/survivor")
 ok '  rm' mydocker rm survivor
 report "$(kill -0 "$pid" 2>/dev/null; echo $?)" '  ends it'
-is '  and its cgroup is gone' "$(find /sys/fs/cgroup -path '*/mydocker/*' -type d)" ''
+is '  and its cgroup is gone' "$(find /sys/fs/cgroup -path "*/mydocker/$id" -type d)" ''
 done_testing

@@ -121,7 +121,7 @@ enum Version {
 }
 
 fn version() -> Version {
-    sys::why("which version of cgroups is here?");
+    sys::why("if possible: which version of cgroups is here?");
     match sys::statfs(ROOT) {
         Ok(libc::CGROUP2_SUPER_MAGIC) => Version::V2,
         Ok(libc::TMPFS_MAGIC) => Version::V1,
@@ -186,6 +186,11 @@ fn create_rows(id: &str, rows: &[Row]) -> Result<Cgroups> {
     };
     for dir in &made.dirs {
         let file = dir.join(entrance);
+        sys::why(if by_default(rows) {
+            "if possible: the file that a process enters the cgroup by, for the child"
+        } else {
+            "the file that a process enters the cgroup by, for the child"
+        });
         let fd = sys::open(&file, libc::O_WRONLY, 0).context(format_args!("open {}", file.display()))?;
         made.entrances.push(ManuallyDrop::new(fd));
     }
@@ -219,10 +224,10 @@ fn limit_v1(id: &str, rows: &[Row]) -> Result<()> {
     for row in rows {
         let dir = dir_v1(row.controller, id);
         if row.controller != previous {
-            make_v1(row.controller, &dir)?;
+            make_v1(row, &dir)?;
         }
         previous = row.controller;
-        write_row(&dir.join(row.v1.0), &row.v1.1, row.may_lack)?;
+        write_row(row, &dir.join(row.v1.0), &row.v1.1)?;
     }
     Ok(())
 }
@@ -239,15 +244,16 @@ fn controllers(rows: &[Row]) -> Vec<&'static str> {
 
 /// Makes the directory, and `mydocker` above it the first time. A cpuset is born without CPUs and
 /// memory nodes and takes no process until it has both: cpuset(7).
-fn make_v1(controller: &str, dir: &Path) -> Result<()> {
-    sys::why("a cgroup of its own for the container");
-    make_with_parent(dir)?;
-    if controller == "cpuset" {
+fn make_v1(row: &Row, dir: &Path) -> Result<()> {
+    make_for(std::slice::from_ref(row), dir)?;
+    if row.controller == "cpuset" {
         let parent = dir.parent().unwrap_or(dir);
-        for (from, to) in [(Path::new(ROOT).join(controller).as_path(), parent), (parent, dir)] {
+        for (from, to) in [(Path::new(ROOT).join(row.controller).as_path(), parent), (parent, dir)] {
             for file in ["cpuset.cpus", "cpuset.mems"] {
+                sys::why("a new cpuset is empty, and takes no process so, cpuset(7): it gets what is above it");
                 let value = sys::read_file(from.join(file), 4096).context(format_args!("read {}", from.display()))?;
                 let value = String::from_utf8_lossy(&value);
+                sys::why("here");
                 sys::write_kernel_file(to.join(file), value.trim()).context(format_args!("write {}", to.display()))?;
             }
         }
@@ -263,8 +269,7 @@ fn make_v1(controller: &str, dir: &Path) -> Result<()> {
 fn limit_v2(id: &str, rows: &[Row]) -> Result<()> {
     let base = base_v2()?;
     let dir = base.join("mydocker").join(id);
-    sys::why("a cgroup of its own for the container");
-    make_with_parent(&dir)?;
+    make_for(rows, &dir)?;
     if write_rows_v2(&dir, rows).is_err() {
         delegate(&base, rows)?;
         write_rows_v2(&dir, rows)?;
@@ -273,7 +278,7 @@ fn limit_v2(id: &str, rows: &[Row]) -> Result<()> {
 }
 
 fn write_rows_v2(dir: &Path, rows: &[Row]) -> Result<()> {
-    rows.iter().try_for_each(|row| write_row(&dir.join(row.v2.0), &row.v2.1, row.may_lack))
+    rows.iter().try_for_each(|row| write_row(row, &dir.join(row.v2.0), &row.v2.1))
 }
 
 /// Where the engine may make cgroups: root everywhere, a user below the cgroup that it is in.
@@ -281,6 +286,7 @@ fn base_v2() -> Result<PathBuf> {
     if sys::euid() == 0 {
         return Ok(PathBuf::from(ROOT));
     }
+    sys::why("in which cgroup is this? below it a user may make some");
     let text = sys::read_file("/proc/self/cgroup", 64 * 1024).context("read /proc/self/cgroup")?;
     let text = String::from_utf8_lossy(&text);
     let own = text.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
@@ -296,7 +302,11 @@ fn delegate(base: &Path, rows: &[Row]) -> Result<()> {
     let wanted: String = controllers(rows).iter().map(|name| format!("+{name} ")).collect();
     let hand_down = |dir: &Path| {
         let file = dir.join("cgroup.subtree_control");
-        sys::why("controllers for the cgroups below");
+        sys::why(if by_default(rows) {
+            "if possible: controllers for the cgroups below"
+        } else {
+            "controllers for the cgroups below"
+        });
         sys::write_kernel_file(&file, wanted.trim()).context(format_args!("write {}", file.display()))
     };
     if sys::euid() != 0 {
@@ -315,6 +325,7 @@ fn delegate(base: &Path, rows: &[Row]) -> Result<()> {
 
 fn move_to_leaf(base: &Path) -> Result<()> {
     let leaf = base.join("mydocker-engine");
+    sys::why("if possible: a leaf for the engine itself");
     make_with_parent(&leaf)?;
     let file = leaf.join("cgroup.procs");
     sys::why("no process may stay in a cgroup that hands controllers down");
@@ -323,14 +334,33 @@ fn move_to_leaf(base: &Path) -> Result<()> {
 
 // ---- both ----
 
+/// Whether a limit is among them that nobody has asked for: then they may fail together, [`Cgroups::create`].
+fn by_default(rows: &[Row]) -> bool {
+    rows.iter().any(|row| row.by_default)
+}
+
+/// The cgroup that these limits are for.
+fn make_for(rows: &[Row], dir: &Path) -> Result<()> {
+    sys::why(if by_default(rows) {
+        "if possible: a cgroup of its own for the container"
+    } else {
+        "a cgroup of its own for the container"
+    });
+    make_with_parent(dir)
+}
+
 fn make_with_parent(dir: &Path) -> Result<()> {
     let made = match sys::mkdir(dir, 0o755) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let parent = dir.parent().unwrap_or(dir);
+            sys::why("if possible: the first container here: one directory above all of ours");
             match sys::mkdir(parent, 0o755) {
                 // Another engine was faster.
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-                _ => sys::mkdir(dir, 0o755),
+                _ => {
+                    sys::why("now that it is there");
+                    sys::mkdir(dir, 0o755)
+                }
             }
         }
         made => made,
@@ -341,10 +371,14 @@ fn make_with_parent(dir: &Path) -> Result<()> {
     }
 }
 
-fn write_row(file: &Path, value: &str, may_lack: bool) -> Result<()> {
-    sys::why("a limit");
+fn write_row(row: &Row, file: &Path, value: &str) -> Result<()> {
+    sys::why(match (row.by_default, row.may_lack) {
+        (true, _) => "if possible: a limit against fork bombs, where nothing else was asked for",
+        (false, true) => "if there is one: a limit",
+        (false, false) => "a limit that was asked for",
+    });
     match sys::write_kernel_file(file, value) {
-        Err(error) if may_lack && error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if row.may_lack && error.kind() == io::ErrorKind::NotFound => Ok(()),
         written => written.context(format_args!("write {value} to {}", file.display())),
     }
 }
@@ -352,7 +386,7 @@ fn write_row(file: &Path, value: &str, may_lack: bool) -> Result<()> {
 /// Removes the cgroups of a container that has ended. One that is not there is no error.
 fn remove(dirs: &[PathBuf]) {
     for dir in dirs {
-        sys::why("the container has ended: its cgroup goes");
+        sys::why("if possible: the container has ended: its cgroup goes");
         let _not_there = sys::rmdir(dir);
     }
 }

@@ -54,7 +54,11 @@ fn default_mask() -> u64 {
 pub fn bound_capabilities() -> Result<()> {
     let dropped = (0..64).filter(|number| default_mask() & 1 << number == 0);
     for number in dropped {
-        sys::why("none of docker's defaults: no program in here gets it, setuid or not");
+        sys::why(if number > LAST_CAPABILITY {
+            "if there is one: a capability of a later kernel (EINVAL: there is none)"
+        } else {
+            "none of docker's defaults: no program in here gets it, setuid or not"
+        });
         match sys::drop_bounding(number) {
             // EINVAL: this kernel has no such capability, nor any after it.
             Err(error) if number > LAST_CAPABILITY && error.raw_os_error() == Some(libc::EINVAL) => break,
@@ -74,6 +78,7 @@ pub fn become_user(user: &User, may_set_groups: bool) -> Result<bool> {
         sys::setgroups(&user.groups).context(format_args!("setgroups {:?}", user.groups))?;
     }
     if user.gid != 0 {
+        sys::why("the group of the command's user");
         sys::setresgid(user.gid, user.gid, user.gid).context(format_args!("setresgid {}", user.gid))?;
     }
     if user.uid != 0 {

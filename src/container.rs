@@ -52,6 +52,7 @@ const PATIENCE: u32 = 3;
 pub fn run(options: &RunOptions) -> Result<i32> {
     let terminal = wants_terminal(options)?;
     sys::default_ignored_signals().context("read /proc/self/status")?;
+    sys::step("image");
     let store = Store::of_caller()?;
     let map = IdMap::of_caller()?;
     let (image, lock) = find_image(&store, options, &map)?;
@@ -63,6 +64,7 @@ pub fn run(options: &RunOptions) -> Result<i32> {
     let bundle = describe::bundle(options, &image, found, &map, &id, &name, terminal)?;
 
     // From here on a signal waits until the engine can do something sensible with it.
+    sys::step("clone");
     sys::why("signals wait from here on, and are passed to the command");
     sys::block_signals().context("rt_sigprocmask")?;
     let run = Run { store: &store, map: &map, options, image: &image, bundle: &bundle, id: &id };
@@ -106,11 +108,13 @@ fn find_image(store: &Store, options: &RunOptions, map: &IdMap) -> Result<(Facts
     }
     let how = pull::Options { platform: options.platform.clone(), mirror: options.mirror.clone() };
     pull::pull(store, &reference, &how, map)?;
+    sys::step("image");
     if let Some(found) = find_locked(store, &reference, map)? {
         return Ok(found);
     }
     // An rmi came in between.
     pull::pull(store, &reference, &how, map)?;
+    sys::step("image");
     find_locked(store, &reference, map)?.ok_or_else(|| Error::new(format!("{reference} was removed just now")))
 }
 
@@ -178,7 +182,9 @@ impl Drop for Running {
     fn drop(&mut self) {
         if !self.ended {
             // The child may be dead already; waited for it must be in any case.
+            sys::why("if possible: there will be no command: its process ends");
             let _already_dead = sys::kill(self.pid, libc::SIGKILL);
+            sys::why("if possible: and is waited for");
             let _status = sys::wait(self.pid);
         }
     }
@@ -188,6 +194,7 @@ impl Run<'_> {
     /// From nothing to a command that runs. On an error the command has never run, and nothing stays.
     fn start(&self, lock: Fd) -> Result<(Container, Running)> {
         let mut running = self.clone_child()?;
+        sys::step("bundle");
         self.map.write(running.pid)?;
         // The rest is made while the child makes its network namespace, which takes longest of all.
         let container = Container::create(self.store, self.id)?;
@@ -235,6 +242,7 @@ impl Run<'_> {
 /// Connects the network namespace to the outside, once the child has one.
 fn connect(running: &mut Running, asked_for: bool) -> Result<()> {
     let mut message = vec![0; say::LONGEST];
+    sys::step("network");
     sys::why("wait until the child has a network namespace");
     let (length, _) = sys::receive_message(&running.control, &mut message, 0).context("recvmsg from the child")?;
     if &message[..length] != say::NAMESPACE {
@@ -278,8 +286,9 @@ fn child_is_gone(error: std::io::Error) -> Result<()> {
 /// Listens until `execve` has closed the child's end: then the command runs. An error instead is returned.
 fn wait_for_command(running: &mut Running) -> Result<()> {
     let mut message = vec![0; say::LONGEST];
+    sys::step("end");
     loop {
-        sys::why("until execve closes the other end");
+        sys::why("until execve closes the other end: then the command runs");
         let (length, fd) = sys::receive_message(&running.control, &mut message, 0).context("recvmsg from the child")?;
         match (&message[..length], fd) {
             ([], _) => return Ok(()),
@@ -317,6 +326,7 @@ fn pass_signals(pid: Pid) -> Result<i32> {
 }
 
 fn with_terminal(pid: Pid, master: Fd) -> Result<i32> {
+    sys::why("signals come as something to read, beside the terminal");
     let signals = sys::signalfd().context("signalfd4")?;
     let mut relay = Relay::new(master)?;
     relay.resize();
@@ -326,6 +336,7 @@ fn with_terminal(pid: Pid, master: Fd) -> Result<i32> {
         if relay.step(&signals)? == Event::Copied {
             continue;
         }
+        sys::why("which signal?");
         match sys::read_signal(&signals).context("read from signalfd")? {
             libc::SIGWINCH => relay.resize(),
             // The terminal is gone. The command gets its SIGHUP from its own terminal.
@@ -345,6 +356,7 @@ fn with_terminal(pid: Pid, master: Fd) -> Result<i32> {
 /// One signal: the exit code, if it was the command's end; any other is passed to the command.
 fn handle(signal: i32, pid: Pid, impatience: &mut u32) -> Result<Option<i32>> {
     if signal == libc::SIGCHLD {
+        sys::why("how did it end?");
         let ended = sys::wait4(pid, libc::WNOHANG).context("wait4")?;
         return Ok(ended.map(|(_, status)| status.code()));
     }
@@ -354,6 +366,7 @@ fn handle(signal: i32, pid: Pid, impatience: &mut u32) -> Result<Option<i32>> {
     *impatience += u32::from(matches!(signal, libc::SIGINT | libc::SIGTERM));
     let signal = if *impatience >= PATIENCE { libc::SIGKILL } else { signal };
     // A command that ended just now needs no signal; its SIGCHLD comes next.
+    sys::why("if possible: the signal is the command's");
     let _ended_just_now = sys::kill(pid, signal);
     Ok(None)
 }

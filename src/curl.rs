@@ -21,7 +21,7 @@ const STALL_TIMEOUT: &str = "30";
 /// A head or an error message longer than this is cut off.
 const MAX_HEAD: usize = 256 * 1024;
 
-/// The config goes into curl's pipe before curl runs, so it must fit: pipe(7), 16 pages.
+/// The config must fit into curl's pipe, whether curl reads it or not: pipe(7), 16 pages.
 const MAX_CONFIG: usize = 60 * 1024;
 
 /// What of our environment curl may see: proxies and places of certificates, curl(1) ENVIRONMENT.
@@ -53,6 +53,15 @@ pub struct Request<'a> {
     pub http: bool,
     /// The host is this machine: no proxy is asked for it.
     pub loopback: bool,
+    /// The answer is a secret: a token.
+    pub secret: bool,
+}
+
+impl Request<'_> {
+    /// Whether it says who the user is: by a login or token, or by a URL that a registry has signed.
+    fn is_secret(&self) -> bool {
+        self.secret || self.headers.iter().any(|header| header.starts_with("Authorization")) || self.url.contains('?')
+    }
 }
 
 /// Where the body goes.
@@ -60,8 +69,9 @@ pub struct Request<'a> {
 pub enum Body<'a> {
     /// Into memory, so many bytes at most.
     Memory(usize),
-    /// Into a file open for appending. Whatever the status: the caller cuts off what is no content.
-    File(&'a Fd),
+    /// Into a file open for appending, which grows to so many bytes at most. Whatever the status: the caller
+    /// cuts off what is no content.
+    File { file: &'a Fd, limit: u64 },
 }
 
 #[derive(Debug, Default)]
@@ -157,30 +167,49 @@ const EXITS: &[Exit] = &[
 /// Makes the request; any HTTP status is a `Response`.
 pub fn fetch(request: &Request, body: Body) -> std::result::Result<Response, Failure> {
     let config = config(request)?;
+    let is_secret = request.is_secret();
+    sys::why("curl's standard input");
     let (stdin, config_writer) = sys::pipe2().context("pipe2")?;
-    sys::write_all(config_writer.raw(), config.as_bytes()).context("write curl's config")?;
-    drop(config_writer);
+    let tell = || {
+        sys::why("URL, headers, secrets: no option of curl's, and not to be seen in ps");
+        let write = || sys::write_all(config_writer.raw(), config.as_bytes());
+        hidden_if(is_secret, write).context("write curl's config").map(|()| drop(config_writer))
+    };
+    sys::why("curl's standard error: the answer's head, then its own words");
     let (stderr, stderr_writer) = sys::pipe2().context("pipe2")?;
     let program = Program { name: "curl", arguments: arguments(request), environment: environment() };
     let start = |streams| {
-        sys::why("one HTTP request; URL, headers and secrets go in through its standard input");
+        sys::why("one HTTP request");
         sys::spawn(&program, streams, &[]).map_err(|error| not_started(program.name, error))
     };
+    let what = "the answer's head, and curl's own words";
+    let head = |fd| Pipe { fd: Some(fd), limit: MAX_HEAD, is_secret, what };
     let (pid, bytes, head) = match body {
-        Body::File(file) => {
+        Body::File { file, limit } => {
+            sys::why("curl's process has one end, which execve closes");
+            let (becoming, end) = sys::pipe2().context("pipe2")?;
             let pid = start([Some(&stdin), Some(file), Some(&stderr_writer)])?;
-            drop(stderr_writer);
-            let [head] = drain([(stderr, MAX_HEAD)])?;
+            drop((stderr_writer, end));
+            sys::why("until curl runs, which waits for its config: what is limited from here on is curl alone");
+            sys::read_to_end(&becoming, 0).context("read from a pipe")?;
+            sys::why("a server that never stops sending shall not fill the disk");
+            sys::limit_file_size(pid, limit).context("prlimit")?;
+            tell()?;
+            let [head] = drain([head(stderr)])?;
             (pid, Vec::new(), head)
         }
         Body::Memory(limit) => {
+            sys::why("curl's standard output: the answer's body");
             let (stdout, stdout_writer) = sys::pipe2().context("pipe2")?;
             let pid = start([Some(&stdin), Some(&stdout_writer), Some(&stderr_writer)])?;
             drop((stdout_writer, stderr_writer));
-            let [bytes, head] = drain([(stdout, limit), (stderr, MAX_HEAD)])?;
+            tell()?;
+            let body = Pipe { fd: Some(stdout), limit, is_secret: request.secret, what: "the answer's body" };
+            let [bytes, head] = drain([body, head(stderr)])?;
             (pid, bytes, head)
         }
     };
+    sys::why("its exit code says what became of the request");
     let status = sys::wait(pid).context("wait4")?;
     if matches!(body, Body::Memory(limit) if bytes.len() > limit) {
         let message = format!("{}: the answer is too long", printable(request.url));
@@ -253,30 +282,51 @@ fn config(request: &Request) -> Result<String> {
     Ok(config)
 }
 
+/// A pipe that curl writes to.
+struct Pipe {
+    /// `None`: all of it has come.
+    fd: Option<Fd>,
+    /// In bytes.
+    limit: usize,
+    is_secret: bool,
+    /// What comes through it.
+    what: &'static str,
+}
+
 /// Reads pipes to their end, side by side, so that no writer waits for a reader of the other. One
 /// that brings more than its limit is closed: its writer gets SIGPIPE.
-fn drain<const N: usize>(pipes: [(Fd, usize); N]) -> Result<[Vec<u8>; N]> {
+fn drain<const N: usize>(mut pipes: [Pipe; N]) -> Result<[Vec<u8>; N]> {
     let mut bytes = [const { Vec::new() }; N];
-    let mut pipes = pipes.map(|(fd, limit)| (Some(fd), limit));
     let mut buffer = vec![0; 16 * 1024];
     loop {
         // A negative descriptor is skipped: poll(2).
-        let mut fds = pipes.each_ref().map(|(fd, _)| libc::pollfd {
-            fd: fd.as_ref().map_or(-1, Fd::raw),
+        let mut fds = pipes.each_ref().map(|pipe| libc::pollfd {
+            fd: pipe.fd.as_ref().map_or(-1, Fd::raw),
             events: libc::POLLIN,
             revents: 0,
         });
         if fds.iter().all(|entry| entry.fd < 0) {
             return Ok(bytes);
         }
+        sys::why("until curl says something, or has ended");
         sys::poll(&mut fds, -1).context("poll")?;
         for (i, entry) in fds.iter().enumerate().filter(|(_, entry)| entry.revents != 0) {
-            let length = sys::read(entry.fd, &mut buffer).context("read what curl says")?;
+            sys::why(pipes[i].what);
+            let read = || sys::read(entry.fd, &mut buffer);
+            let length = hidden_if(pipes[i].is_secret, read).context("read what curl says")?;
             bytes[i].extend_from_slice(&buffer[..length]);
-            if length == 0 || bytes[i].len() > pipes[i].1 {
-                pipes[i].0 = None;
+            if length == 0 || bytes[i].len() > pipes[i].limit {
+                pipes[i].fd = None;
             }
         }
+    }
+}
+
+/// Makes calls whose bytes the narrator must not show, if they are a secret.
+fn hidden_if<T>(secret: bool, calls: impl FnOnce() -> T) -> T {
+    match secret {
+        true => sys::secretly(calls),
+        false => calls(),
     }
 }
 

@@ -4,6 +4,8 @@
 //! the speed on a layer. sha256sum starts in a quarter of the time, which is what counts for a
 //! manifest. Both print the digits first.
 
+use std::io;
+
 use crate::error::{not_started, Context, Error, Result};
 use crate::sys::{self, Fd, Pid, Program};
 
@@ -36,22 +38,26 @@ impl Hasher {
         hashers: impl Iterator<Item = &'a (&'static str, &'static [&'static str])>,
         input: &Fd,
     ) -> Result<Hasher> {
-        let sha256sum = &HASHERS[HASHERS.len() - 1];
-        let mut hashers = hashers.filter(|(name, _)| sys::find_program(name).is_some());
-        // Where there is none, the error names the one that every system should have.
-        let (name, arguments) = hashers.next().unwrap_or(sha256sum);
-        let arguments = arguments.iter().map(Into::into).collect();
+        sys::why("where the digits come out");
         let (output, writer) = sys::pipe2().context("pipe2")?;
-        let program = Program { name, arguments, environment: Vec::new() };
-        sys::why("the sha256 of what it reads");
-        let pid =
-            sys::spawn(&program, [Some(input), Some(&writer), None], &[]).map_err(|error| not_started(name, error))?;
-        Ok(Hasher { pid, output })
+        for (name, arguments) in hashers {
+            let arguments = arguments.iter().map(Into::into).collect();
+            let program = Program { name, arguments, environment: Vec::new() };
+            sys::why("the sha256 of what it reads");
+            match sys::spawn(&program, [Some(input), Some(&writer), None], &[]) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                started => return started.map(|pid| Hasher { pid, output }).map_err(|error| not_started(name, error)),
+            }
+        }
+        // The one that every system should have.
+        Err(not_started("sha256sum", io::ErrorKind::NotFound.into()))
     }
 
     /// The digest, once the input has come to its end.
     pub fn finish(self) -> Result<String> {
+        sys::why("the digits");
         let text = sys::read_to_end(&self.output, 4096).context("read the digest")?;
+        sys::why("no digest counts of a program that failed");
         let status = sys::wait(self.pid).context("wait4")?;
         let digest = format!("sha256:{}", String::from_utf8_lossy(&text[..text.len().min(64)]));
         if status.success() && is_digest(&digest) {
@@ -65,9 +71,10 @@ impl Hasher {
 /// The digest of a document in memory.
 pub fn of_bytes(bytes: &[u8]) -> Result<String> {
     // Not through a pipe: a hasher that dies early would take us along with SIGPIPE.
+    sys::why("a file in memory, for the hasher to read");
     let memory = sys::memfd_create("document").context("memfd_create")?;
     sys::write_all(memory.raw(), bytes).context("write to a memfd")?;
-    // Opened anew, it is read from its beginning.
+    sys::why("opened anew, it is read from its beginning");
     let input = sys::open(memory.path(), libc::O_RDONLY, 0).context("open a memfd")?;
     Hasher::start_first_of(HASHERS.iter().rev(), &input)?.finish()
 }

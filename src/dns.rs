@@ -12,7 +12,7 @@
 //! Between two waits a lone cached query costs one receive and one send, a forwarded one two of each.
 
 use std::ffi::OsString;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{DefaultHasher, Hasher};
 use std::net::SocketAddr;
 
 use crate::dns_cache::{change_ttls, Cache, Found, STALE_TTL};
@@ -87,7 +87,7 @@ pub struct Server {
     local: Local,
     pub cache: Option<Cache>,
     /// Keyed with random numbers: nobody can make questions that all fall into one chain.
-    hasher: RandomState,
+    hasher: DefaultHasher,
     pub flights: Flights,
     pub upstreams: Upstreams,
     pub dials: Dials,
@@ -115,14 +115,17 @@ pub fn main(arguments: &[OsString]) -> Result<i32> {
     refuse_loops(&options.upstreams, &options.listen)?;
     sys::why("signals are read like any other event");
     let signals = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGPIPE];
-    let signals = sys::signals_to_fd(&signals, "INT TERM HUP USR1 PIPE").context("signalfd")?;
+    let signals = sys::signals_to_fd(&signals).context("signalfd")?;
+    sys::why("a descriptor for each connection, and 128 for each upstream: how many may there be?");
     sys::raise_open_files().context("setrlimit RLIMIT_NOFILE")?;
     let (mut server, addresses) = Server::start(&options, &signals)?;
     sys::why("what it needed power for is done: ports are bound, queues are large");
     sys::capset(0, 0, 0).context("capset")?;
+    sys::why("and nothing gives power back");
     sys::no_new_privs().context("prctl PR_SET_NO_NEW_PRIVS")?;
     let mut inbox = Datagrams::new(BATCH, DATAGRAM, true);
     let (at, to) = (list(&addresses), list(&options.upstreams));
+    sys::why("ready");
     sys::print(&format!("mydocker dns: listening on {at}, forwarding to {to}\n")).context("standard output")?;
     let code = server.serve(&signals, &mut inbox)?;
     // The kernel closes a hundred and more sockets without being asked to one by one.
@@ -142,24 +145,29 @@ impl Server {
         let now = sys::clock();
         let local = Local::new(&options.hosts, now)?;
         let Listeners { addresses, udp, tcp } = Listeners::open(&options.listen)?;
+        sys::why("one place to wait for everything");
         let epoll = sys::epoll_create1().context("epoll_create1")?;
-        let watch =
-            |fd: &Fd, token| sys::epoll_ctl(&epoll, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN, token).context("epoll_ctl");
+        let watch = |fd: &Fd, token| {
+            sys::why("tell when there is something to read");
+            sys::epoll_ctl(&epoll, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN, token).context("epoll_ctl")
+        };
         watch(signals, token::SIGNAL)?;
         for (number, (udp, tcp)) in udp.iter().zip(&tcp).enumerate() {
             watch(udp, token::UDP + number as u64)?;
             watch(tcp, token::TCP + number as u64)?;
         }
         let mut upstreams = Upstreams::new(&options.upstreams, token::DOOR).context("getrandom")?;
-        sys::why("a random port for each: who forges an answer must guess which one asked");
-        sys::quietly_after_first(|| upstreams.open_first(now, &epoll));
+        upstreams.open_first(now, &epoll);
+        let mut hasher = DefaultHasher::new();
+        sys::why("a secret of the cache's: nobody outside can choose names that collide in it");
+        hasher.write(&sys::random::<16>().context("getrandom")?);
         let server = Server {
             now,
             allow: options.allow.clone(),
             listeners: tcp,
             local,
             cache: options.cache_size.map(Cache::new),
-            hasher: RandomState::new(),
+            hasher,
             flights: Flights::new(options.upstreams.len()),
             upstreams,
             dials: Dials::new(token::DIAL),
@@ -180,8 +188,10 @@ impl Server {
 impl Server {
     fn serve(&mut self, signals: &Fd, inbox: &mut Datagrams) -> Result<i32> {
         let mut ready = sys::Ready::new();
+        sys::step("query");
         loop {
             let timeout = self.timeout();
+            sys::why("until something comes, or somebody's patience ends");
             sys::epoll_wait(&self.epoll, &mut ready, timeout).context("epoll_wait")?;
             self.now = sys::clock();
             // Answers first, then questions: what is finished makes room.
@@ -239,9 +249,11 @@ impl Server {
 
     /// False: it is time to end.
     fn take_signal(&mut self, signals: &Fd) -> Result<bool> {
+        sys::why("which signal?");
         match sys::read_signal(signals).context("read a signal")? {
             libc::SIGUSR1 => {
                 let report = self.report();
+                sys::why("if possible: the counters, for SIGUSR1");
                 if let Err(error) = sys::print(&report) {
                     say(format_args!("warning: write to standard output: {error}"));
                 }
@@ -295,7 +307,7 @@ impl Server {
     fn receive_queries(&mut self, listener: usize, inbox: &mut Datagrams) {
         self.local.refresh(self.now);
         for _ in 0..ROUNDS {
-            sys::why("what clients ask");
+            sys::why("if possible: what clients ask");
             // An error here is news of an earlier reply that could not be delivered.
             let count = inbox.receive(&self.replies.sockets[listener]).unwrap_or(0);
             for number in 0..count {
@@ -313,6 +325,7 @@ impl Server {
 
     fn accept(&mut self, listener: usize) {
         loop {
+            sys::why("if possible: a client that speaks TCP");
             match sys::accept4(&self.listeners[listener]) {
                 // One that cannot be taken in is closed.
                 Ok(new) => drop(self.replies.clients.adopt(new, &self.epoll, self.now)),
@@ -331,6 +344,7 @@ impl Server {
     /// while nobody listens.
     fn deafen(&mut self, listener: usize) {
         let token = token::TCP + listener as u64;
+        sys::why("if possible: there is no descriptor for a connection: nobody listens for a while");
         if sys::epoll_ctl(&self.epoll, libc::EPOLL_CTL_MOD, &self.listeners[listener], 0, token).is_ok() {
             self.deaf_until = Some(self.now + DEAF);
         }
@@ -343,6 +357,7 @@ impl Server {
         }
         for (number, listener) in self.listeners.iter().enumerate() {
             let (token, operation) = (token::TCP + number as u64, libc::EPOLL_CTL_MOD);
+            sys::why("if possible: listen again");
             if sys::epoll_ctl(&self.epoll, operation, listener, libc::EPOLLIN, token).is_err() {
                 self.deaf_until = Some(self.now + DEAF);
             }
@@ -404,7 +419,7 @@ impl Server {
             let write = |out: &mut [u8]| query.write_answer(out, question, &answer, true);
             return self.replies.send(&way, Source::Words(source), now, write);
         }
-        let mut hasher = self.hasher.build_hasher();
+        let mut hasher = self.hasher.clone();
         hasher.write(key);
         let hash = hasher.finish();
         let asker = || {

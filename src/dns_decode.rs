@@ -38,6 +38,7 @@ pub fn main(arguments: &[OsString]) -> Result<i32> {
     } else {
         decode(&octets(standard_input()?)?)
     };
+    sys::why("explained");
     sys::print(&text).context("write to standard output")?;
     Ok(0)
 }
@@ -53,6 +54,7 @@ fn too_long() -> Error {
 
 fn standard_input() -> Result<Vec<u8>> {
     // In hex an octet may be as long as `0xab, `, and a little more.
+    sys::why("a message, in hex or binary");
     match sys::read_to_end(&sys::inherited(sys::STDIN), 8 * MOST) {
         Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => Err(too_long()),
         input => input.context("read standard input"),

@@ -55,12 +55,15 @@ impl Dials {
             }
             None => return Err(ErrorKind::QuotaExceeded.into()),
         };
+        sys::why("if possible: the upstream by TCP: its answer was too long for a datagram");
         let socket = sys::socket(&address, libc::SOCK_STREAM | libc::SOCK_NONBLOCK)?;
+        sys::why("if possible: EINPROGRESS: epoll says when it is there");
         match sys::connect(&socket, &address) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
             _ => {}
         }
         let token = self.first_token + number as u64;
+        sys::why("if possible: tell when it takes something");
         sys::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, &socket, libc::EPOLLOUT, token)?;
         let mut stream = Stream::new(socket);
         stream.queue(query);
@@ -90,6 +93,7 @@ impl Dials {
         if events & libc::EPOLLOUT != 0 {
             let drained = dial.stream.drain();
             let next = if dial.stream.backlog() > 0 { libc::EPOLLOUT } else { libc::EPOLLIN };
+            sys::why("if possible: what it is waited for now");
             let watched = sys::epoll_ctl(epoll, libc::EPOLL_CTL_MOD, &dial.stream.socket, next, token);
             return if drained.and(watched).is_ok() { Outcome::Nothing } else { Outcome::Failed };
         }

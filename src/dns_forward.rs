@@ -190,7 +190,7 @@ impl Server {
     /// Replies have come to a door.
     pub fn receive_replies(&mut self, upstream: usize, door: usize, inbox: &mut Datagrams) {
         let Some(socket) = self.upstreams.socket(upstream, door) else { return };
-        sys::why("what an upstream says");
+        sys::why("if possible: what an upstream says");
         match inbox.receive(socket) {
             Ok(count) => {
                 for number in 0..count {

@@ -4,7 +4,7 @@
 //! the one that was read: a name is there as soon as it is written, whichever way the file was changed
 //! (in place, by rename, below a link or a mount), and nobody has to send a signal.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -32,9 +32,9 @@ struct File {
 pub struct Hosts {
     files: Vec<File>,
     /// By the name on the wire, in lower case.
-    addresses: HashMap<Box<[u8]>, Vec<IpAddr>>,
+    addresses: BTreeMap<Box<[u8]>, Vec<IpAddr>>,
     /// The first name of the first line for an address.
-    names: HashMap<IpAddr, Name>,
+    names: BTreeMap<IpAddr, Name>,
     /// What was wrong at the last reading.
     complaint: Option<String>,
     /// When the last reading ended, and before when there is no other: what takes long to read and changes
@@ -68,6 +68,7 @@ impl Hosts {
     /// says so, once for each change.
     pub fn refresh(&mut self, now: u64) {
         let is_old = |file: &File| {
+            sys::why("if possible: has the hosts file changed?");
             file.again_at.is_some_and(|time| now >= time)
                 || sys::stat(&file.path).ok().map(|stat| stat.version()) != file.version
         };
@@ -86,7 +87,7 @@ impl Hosts {
     }
 
     fn reread(&mut self, now: u64) -> Result<()> {
-        let (mut addresses, mut names) = (HashMap::new(), HashMap::new());
+        let (mut addresses, mut names) = (BTreeMap::new(), BTreeMap::new());
         let mut outcome = Ok(());
         for file in &mut self.files {
             let read = file.read(now).and_then(|text| parse(&file.path, &text, &mut addresses, &mut names));
@@ -103,6 +104,7 @@ impl File {
     fn read(&mut self, now: u64) -> Result<Vec<u8>> {
         let path = self.path.display();
         // Asked before the reading: a change in the middle of it is seen the next time.
+        sys::why("the hosts file as it is now, to see when it changes");
         let stat = sys::stat(&self.path);
         let first_time = self.again_at.take().is_none();
         self.version = stat.as_ref().ok().map(|stat| stat.version());
@@ -113,6 +115,7 @@ impl File {
         if first_time && sys::now() - stat.changed() <= 1 {
             self.again_at = Some(now + TICK);
         }
+        sys::why("names that are answered here");
         sys::read_file(&self.path, MAX_SIZE).context(format_args!("hosts file {path}"))
     }
 }
@@ -120,8 +123,8 @@ impl File {
 fn parse(
     path: &Path,
     text: &[u8],
-    addresses: &mut HashMap<Box<[u8]>, Vec<IpAddr>>,
-    names: &mut HashMap<IpAddr, Name>,
+    addresses: &mut BTreeMap<Box<[u8]>, Vec<IpAddr>>,
+    names: &mut BTreeMap<IpAddr, Name>,
 ) -> Result<()> {
     for (number, line) in text.split(|octet| *octet == b'\n').enumerate() {
         let wrong = |what: String| {

@@ -28,8 +28,10 @@ pub fn refuse_loops(upstreams: &[SocketAddr], listen: &[Listen]) -> Result<()> {
 /// Whether an address is one of this machine's: then a socket can be bound to it.
 fn is_here(address: &SocketAddr) -> bool {
     let any_port = SocketAddr::new(address.ip(), 0);
-    sys::why("is the upstream this machine?");
-    sys::socket(&any_port, libc::SOCK_DGRAM).is_ok_and(|socket| sys::bind(&socket, &any_port).is_ok())
+    sys::why("if possible: is the upstream this machine? then a socket can be bound to its address");
+    let Ok(socket) = sys::socket(&any_port, libc::SOCK_DGRAM) else { return false };
+    sys::why("if possible: EADDRNOTAVAIL: it is not");
+    sys::bind(&socket, &any_port).is_ok()
 }
 
 /// Where queries come in: for each address a UDP and a TCP socket.
@@ -71,6 +73,7 @@ fn open_udp(address: &SocketAddr) -> Result<Fd> {
         sys::why("a reply must leave from the address that was asked");
         sys::setsockopt(&socket, level, option, 1, name).context(name)?;
     }
+    sys::why("queries come in here");
     sys::bind(&socket, address).context(format_args!("bind {address} (UDP)"))?;
     Ok(socket)
 }
@@ -79,12 +82,15 @@ fn open_tcp(address: &SocketAddr) -> Result<Fd> {
     let socket = open_socket(address, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, "TCP")?;
     sys::why("also while connections of an earlier run fade away");
     sys::setsockopt(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1, "SO_REUSEADDR").context("SO_REUSEADDR")?;
+    sys::why("the same address by TCP");
     sys::bind(&socket, address).context(format_args!("bind {address} (TCP)"))?;
+    sys::why("128 connections may wait to be taken");
     sys::listen(&socket, 128).context(format_args!("listen {address} (TCP)"))?;
     Ok(socket)
 }
 
 fn open_socket(address: &SocketAddr, kind: i32, protocol: &str) -> Result<Fd> {
+    sys::why("a socket to listen with");
     let socket = sys::socket(address, kind).context(format_args!("socket {address} ({protocol})"))?;
     if address.is_ipv6() {
         sys::why("IPv4 has its own socket");
@@ -96,7 +102,11 @@ fn open_socket(address: &SocketAddr, kind: i32, protocol: &str) -> Result<Fd> {
 /// Root may have a larger queue than net.core.rmem_max says.
 fn set_receive_buffer(socket: &Fd) -> io::Result<()> {
     let set = |option, name| sys::setsockopt(socket, libc::SOL_SOCKET, option, RECEIVE_BUFFER, name);
-    set(libc::SO_RCVBUFFORCE, "SO_RCVBUFFORCE").or_else(|_| set(libc::SO_RCVBUF, "SO_RCVBUF"))
+    sys::why("if possible: a queue for a burst of queries, larger than users may have");
+    set(libc::SO_RCVBUFFORCE, "SO_RCVBUFFORCE").or_else(|_| {
+        sys::why("as large as the system allows");
+        set(libc::SO_RCVBUF, "SO_RCVBUF")
+    })
 }
 
 fn is_without_ipv6(error: &Error) -> bool {

@@ -92,7 +92,7 @@ impl Replies {
 
     pub fn flush_datagrams(&mut self) {
         if self.outbox.len() > 0 {
-            sys::why("the answers, each under its asker's own ID");
+            sys::why("if possible: the answers, each under its asker's own ID");
             // A client that cannot be reached has a reply less; it will ask again.
             let _lost = self.outbox.send(&self.sockets[self.listener]);
         }
@@ -183,6 +183,7 @@ impl Log {
         let mut done = 0;
         while done < self.lines.len() && sys::is_writable(sys::STDOUT) {
             let rest = &self.lines[done..];
+            sys::why("lines of the log");
             done += sys::write(sys::STDOUT, &rest[..rest.len().min(CHUNK)]).context("write to standard output")?;
         }
         self.lines.drain(..done);

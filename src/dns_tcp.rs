@@ -43,6 +43,7 @@ impl Stream {
     /// Reads what is there, 16 KiB at most; false when the other side has ended.
     pub fn fill(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 16 * 1024];
+        sys::why("if possible: what came by TCP");
         match sys::read(self.socket.raw(), &mut buffer) {
             Ok(0) => Ok(false),
             Ok(count) => {
@@ -91,6 +92,7 @@ impl Stream {
     /// Sends as much as the kernel takes now.
     pub fn drain(&mut self) -> io::Result<()> {
         while self.backlog() > 0 {
+            sys::why("if possible: what is to go by TCP, after its length (RFC 1035 4.2.2)");
             match sys::send(&self.socket, &self.output[self.sent..]) {
                 Ok(count) => self.sent += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -168,6 +170,7 @@ impl Clients {
             None => self.close_idlest().ok_or(ErrorKind::QuotaExceeded)?,
         };
         let token = self.first_token + number as u64;
+        sys::why("if possible: tell when the client asks");
         sys::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, &socket, libc::EPOLLIN, token)?;
         let mut client = Client {
             stream: Stream::new(socket),
@@ -265,6 +268,7 @@ impl Clients {
         if events != client.events {
             client.events = events;
             let token = self.first_token + number as u64;
+            sys::why("if possible: what this client is waited for now");
             if sys::epoll_ctl(epoll, libc::EPOLL_CTL_MOD, &client.stream.socket, events, token).is_err() {
                 *slot = None;
             }

@@ -154,8 +154,11 @@ impl Upstream {
     }
 
     fn open_door(&mut self, number: usize, now: u64, epoll: &Fd, token: u64) -> io::Result<&mut Door> {
+        sys::why("if possible: a door to the upstream");
         let socket = sys::socket(&self.address, libc::SOCK_DGRAM)?;
+        sys::why("if possible: on a random port: who forges an answer must guess which one asked");
         sys::connect(&socket, &self.address)?;
+        sys::why("if possible: tell when an answer comes");
         sys::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, &socket, libc::EPOLLIN, token)?;
         Ok(self.doors[number].insert(Door { socket, waiting: Vec::new(), uses: 0, since: now, deaths: self.deaths }))
     }
@@ -191,11 +194,10 @@ impl Upstreams {
     /// Opens the doors to the first upstream ahead of time, so that a query finds them open. Where there
     /// is no way to it yet, they are opened when they are needed.
     pub fn open_first(&mut self, now: u64, epoll: &Fd) {
-        for door in 0..DOORS {
-            let token = self.first_token + door as u64;
-            if self.list[0].open_door(door, now, epoll, token).is_err() {
-                break;
-            }
+        let first_token = self.first_token;
+        let mut open = |door| self.list[0].open_door(door, now, epoll, first_token + door as u64).is_ok();
+        if open(0) {
+            sys::fold("if possible: 127 more of the kind", || (1..DOORS).all(open));
         }
     }
 
@@ -274,7 +276,7 @@ impl Upstreams {
     pub fn flush(&mut self) {
         let Some((upstream, door)) = self.target.take() else { return };
         if let Some(open) = &self.list[upstream].doors[door] {
-            sys::why("asked of an upstream, under an ID of our own");
+            sys::why("if possible: asked of an upstream, under an ID of our own");
             if self.outbox.send(&open.socket).is_err() {
                 self.unreachable.push((upstream, door));
             }

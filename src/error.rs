@@ -5,7 +5,7 @@
 //! `.hint(..)` adds what a beginner should do next:
 //! `mount proc on /proc: Operation not permitted (os error 1)`.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::io;
 
 use crate::sys;
@@ -80,15 +80,17 @@ pub fn say(text: impl fmt::Display) {
     sys::print_error(format!("mydocker: {text}\n").as_bytes());
 }
 
-/// Text that came from outside (a registry, an image, a name), made safe to print on a terminal:
-/// control characters are escaped, so a hostile name cannot move the cursor or set the title.
+/// Text that came from outside (a registry, an image, a name, a process), made safe to print on a terminal. What is
+/// no mark of its own is escaped: control characters, so a hostile name cannot move the cursor or set the title,
+/// and those that turn the direction of writing or take no room. Quotes and backslashes stay as they are.
 pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        match c {
-            c if c.is_control() => out.extend(c.escape_default()),
-            c => out.push(c),
-        }
+        // Writing to a String does not fail.
+        let _ = match c {
+            '"' | '\'' | '\\' => out.write_char(c),
+            c => write!(out, "{}", c.escape_debug()),
+        };
     }
     out
 }
@@ -117,7 +119,9 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_are_escaped() {
+    fn what_is_no_mark_of_its_own_is_escaped() {
         assert_eq!(printable("a\x1b]0;x\x07ü"), "a\\u{1b}]0;x\\u{7}ü");
+        assert_eq!(printable("\u{202e}\u{200b}\u{feff}\u{9b}\n"), "\\u{202e}\\u{200b}\\u{feff}\\u{9b}\\n");
+        assert_eq!(printable("\"it's\" C:\\x"), "\"it's\" C:\\x");
     }
 }

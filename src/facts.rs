@@ -64,7 +64,7 @@ pub const PLAIN: Attributes = Attributes { mode: 0o755, uid: 0, gid: 0 };
 /// The facts of the image that a reference stands for, if it is in the store and made for this id map.
 pub fn find(store: &Store, reference: &Reference, map: &IdMap) -> Result<Option<Facts>> {
     let path = store.images().join(reference.file_name()).join("facts.json");
-    sys::why("what a run needs to know of the image");
+    sys::why("if there is one: what a run needs to know of the image");
     let text = match sys::read_file(&path, 16 << 20) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.context(format_args!("read {}", path.display()))?,
@@ -80,6 +80,7 @@ pub fn write(dir: &Path, id: &str, config: &[u8], layers: usize, map: &IdMap) ->
     let config = json::parse(config).map_err(|error| Error::new(format!("the image's config: {error}")))?;
     let [passwd, group] = users(dir, layers)?;
     // The topmost layer's directory is what the image says of `/`.
+    sys::why("if possible: mode and owner of / are those of the topmost layer's directory");
     let root = layers.checked_sub(1).and_then(|top| sys::lstat(dir.join(top.to_string()).join(".")).ok());
     let root = root.map_or(PLAIN, |stat| attributes(&stat, map));
     let etc = match lookup(dir, layers, Path::new("etc")) {
@@ -89,6 +90,7 @@ pub fn write(dir: &Path, id: &str, config: &[u8], layers: usize, map: &IdMap) ->
     };
     let facts = Facts { id: id.to_string(), config, layers, passwd, group, root, etc };
     let path = dir.join("facts.json");
+    sys::why("all that a run will need to know of the image, in one file");
     sys::write_file(&path, 0o600, facts.to_json().to_string().as_bytes())
         .context(format_args!("write {}", path.display()))
 }
@@ -150,7 +152,10 @@ impl Facts {
 
 /// What the image has under a name at its top.
 fn lookup(dir: &Path, layers: usize, name: &Path) -> Option<Stat> {
-    let found = (0..layers).rev().find_map(|number| sys::lstat(dir.join(number.to_string()).join(name)).ok());
+    let found = (0..layers).rev().find_map(|number| {
+        sys::why("if possible: the topmost layer that knows the name decides");
+        sys::lstat(dir.join(number.to_string()).join(name)).ok()
+    });
     found.filter(|stat| !stat.is_whiteout())
 }
 
@@ -159,6 +164,7 @@ fn users(image: &Path, layers: usize) -> Result<[String; 2]> {
     let mut found: [Option<String>; 2] = [None, None];
     for layer in (0..layers).rev() {
         let dir = image.join(layer.to_string());
+        sys::why("the layer's root, which no link of a stranger's leads out of");
         let root =
             sys::open(&dir, libc::O_PATH | libc::O_DIRECTORY, 0).context(format_args!("open {}", dir.display()))?;
         for (file, name) in found.iter_mut().zip(["etc/passwd", "etc/group"]) {
@@ -172,9 +178,10 @@ fn users(image: &Path, layers: usize) -> Result<[String; 2]> {
 
 /// One file of one layer; empty where the layer hides it, `None` where the layers below decide.
 fn read_from_layer(root: &Fd, dir: &Path, name: &str) -> Result<Option<String>> {
-    // Not blocking: a pipe would wait for a writer for ever.
+    sys::why("if there is one: the names of users; not blocking, as a pipe would for ever");
     match sys::openat2_in_root(root, name, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0) {
         Ok(file) => {
+            sys::why("a pipe or a device is not read (CVE-2024-9676)");
             let is_file = sys::fstat(&file).context("fstat")?.kind() == libc::S_IFREG;
             if !is_file {
                 return Ok(Some(String::new()));
@@ -183,7 +190,10 @@ fn read_from_layer(root: &Fd, dir: &Path, name: &str) -> Result<Option<String>> 
             Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
         }
         Err(error) => match error.raw_os_error() {
-            Some(libc::ENOENT) => Ok(sys::getxattr(dir.join("etc"), OPAQUE_XATTR).is_ok().then(String::new)),
+            Some(libc::ENOENT) => {
+                sys::why("if possible: does this layer hide those of the layers below?");
+                Ok(sys::getxattr(dir.join("etc"), OPAQUE_XATTR).is_ok().then(String::new))
+            }
             // A whiteout is a device that nobody drives, for the file (ENXIO) or for its directory (ENOTDIR);
             // what the user may not read (EACCES), and a link in a circle (ELOOP), names nobody.
             Some(libc::ENXIO | libc::ENOTDIR | libc::EACCES | libc::ELOOP) => Ok(Some(String::new())),

@@ -55,14 +55,16 @@ impl IdMap {
         let name = user_name(uid);
         let uids = subordinate("/etc/subuid", uid, &name);
         let gids = subordinate("/etc/subgid", uid, &name);
-        if !uids.is_empty() && !gids.is_empty() && sys::find_program("newuidmap").is_some() {
+        let powerless = if uids.is_empty() || gids.is_empty() { None } else { why_powerless()? };
+        let helped = !uids.is_empty() && !gids.is_empty() && powerless.is_none();
+        if helped && sys::find_program("newuidmap").is_some() {
             let all = |id, ranges: Vec<Range>| [own(id)].into_iter().chain(ranges).collect();
             return Ok(IdMap { uids: all(uid, uids), gids: all(gid, gids), writer: Writer::Helper });
         }
         let missing = if uids.is_empty() || gids.is_empty() {
             format!("/etc/subuid and /etc/subgid have no entry for {name} (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name})")
         } else {
-            "newuidmap is not installed (apt-get install uidmap)".to_string()
+            powerless.unwrap_or("newuidmap is not installed (apt-get install uidmap)").to_string()
         };
         say(format_args!("warning: one id only in the container: {missing}"));
         Ok(IdMap { uids: vec![own(uid)], gids: vec![own(gid)], writer: Writer::Nobody })
@@ -71,7 +73,7 @@ impl IdMap {
     /// The map's name in the store: empty where every id is itself, else its ranges, such as
     /// `.0-1000-1.1-100000-65536`, and those of the groups where they differ.
     pub fn key(&self) -> String {
-        if self.writer == Writer::Root {
+        if self.is_root() {
             return String::new();
         }
         let text = |ranges: &[Range]| -> String {
@@ -88,6 +90,11 @@ impl IdMap {
     /// Whether there is one id only, so that nothing in the container can belong to anybody else.
     pub fn is_single(&self) -> bool {
         self.writer == Writer::Nobody
+    }
+
+    /// Whether root runs the engine, and every id is itself.
+    pub fn is_root(&self) -> bool {
+        self.writer == Writer::Root
     }
 
     /// The container's number for an id of the host's; 65534, nobody, for one that the map does not have.
@@ -111,8 +118,9 @@ impl IdMap {
     pub fn write(&self, pid: Pid) -> Result<()> {
         match self.writer {
             Writer::Root => {
-                sys::why("the container's users are the host's users of the same number");
+                sys::why("if all are mapped here: the container's users are the host's of the same number");
                 write_as_root(pid, "uid_map", &self.uids)?;
+                sys::why("if all are mapped here: so are its groups");
                 write_as_root(pid, "gid_map", &self.gids)
             }
             Writer::Helper => {
@@ -129,6 +137,7 @@ impl IdMap {
                 write_file(pid, "setgroups", "deny")?;
                 sys::why("root in the container is the user outside");
                 write_file(pid, "uid_map", &lines(&self.uids))?;
+                sys::why("and root's group is the user's");
                 write_file(pid, "gid_map", &lines(&self.gids))
             }
         }
@@ -137,9 +146,13 @@ impl IdMap {
     /// Runs `job` in a child process that is root of a new user namespace with this map (and of
     /// further `namespaces`). The caller goes on at once; [`Job::wait`] brings the result.
     pub fn enter(&self, namespaces: i32, job: impl FnOnce() -> Result<()>) -> Result<Job> {
+        let reason = sys::reason_or("root in there, and nobody outside");
+        sys::why("engine and job talk over this");
         let (ours, theirs) = sys::socketpair().context("socketpair")?;
+        sys::why(reason);
         let pid = sys::clone(libc::CLONE_NEWUSER | namespaces).map_err(clone_failed)?;
         let Some(pid) = pid else {
+            sys::set_who(format!("{}/job", sys::who()));
             drop(ours);
             run_job(&theirs, job)
         };
@@ -149,6 +162,7 @@ impl IdMap {
             // Without its message the child ends by itself; its own report says less than this error.
             let Job { pid, socket } = started;
             drop(socket);
+            sys::why("if possible: no zombie stays");
             let _status = sys::wait(pid);
             return Err(error);
         }
@@ -168,7 +182,9 @@ impl Job {
     /// Waits for the end; the job's own error comes back as it was.
     pub fn wait(self) -> Result<()> {
         let mut message = vec![0; 4096];
+        sys::why("wait for the job: its error, or nothing");
         let (length, _) = sys::receive_message(&self.socket, &mut message, 0).context("recvmsg")?;
+        sys::why("and how it ended");
         let status = sys::wait(self.pid).context("wait4")?;
         match length {
             0 if status.success() => Ok(()),
@@ -179,11 +195,13 @@ impl Job {
 }
 
 fn run_job(socket: &Fd, job: impl FnOnce() -> Result<()>) -> ! {
-    sys::set_who("job");
     let mut go = [0; 2];
-    let released = sys::set_parent_death_signal(libc::SIGKILL)
-        .and_then(|()| sys::receive_message(socket, &mut go, 0))
-        .is_ok_and(|(length, _)| length > 0);
+    sys::why("it dies with its parent");
+    let released = sys::set_parent_death_signal(libc::SIGKILL).and_then(|()| {
+        sys::why("until the id maps are written this is nobody's root");
+        sys::receive_message(socket, &mut go, 0)
+    });
+    let released = released.is_ok_and(|(length, _)| length > 0);
     if !released {
         sys::exit(1);
     }
@@ -192,6 +210,7 @@ fn run_job(socket: &Fd, job: impl FnOnce() -> Result<()>) -> ! {
         Err(error) => {
             let text = &error.message.as_bytes()[..error.message.len().min(4096)];
             // Where the parent is gone there is nobody left to tell.
+            sys::why("if possible: the error, for the parent to report");
             let _nobody_left = sys::send_message(socket, text, None);
             sys::exit(1)
         }
@@ -236,6 +255,7 @@ fn write_as_root(pid: Pid, file: &str, ranges: &[Range]) -> Result<()> {
         result => return result,
     }
     let own = format!("/proc/self/{file}");
+    sys::why("not all ids are ours to map: which are there in this user namespace?");
     let text = sys::read_file(&own, 64 * 1024).context(format_args!("read {own}"))?;
     let identity: Vec<Range> = String::from_utf8_lossy(&text)
         .lines()
@@ -245,6 +265,7 @@ fn write_as_root(pid: Pid, file: &str, ranges: &[Range]) -> Result<()> {
             Some(Range { inside, outside: inside, count })
         })
         .collect();
+    sys::why("each of them is itself");
     write_file(pid, file, &lines(&identity))
 }
 
@@ -257,6 +278,7 @@ fn start_helper(name: &'static str, pid: Pid, ranges: &[Range]) -> Result<Pid> {
 }
 
 fn finish_helper(name: &str, child: Pid) -> Result<()> {
+    sys::why("the map is written when it has ended well");
     let status = sys::wait(child).context("wait4")?;
     if status.success() {
         return Ok(());
@@ -266,10 +288,42 @@ fn finish_helper(name: &str, child: Pid) -> Result<()> {
     ))
 }
 
+/// Why a setuid program such as `newuidmap` has no power here, if that is so: execve(2) ignores the bit under
+/// no_new_privs, and under a tracer without CAP_SYS_PTRACE.
+fn why_powerless() -> Result<Option<&'static str>> {
+    const CAP_SYS_PTRACE: u32 = 19;
+    sys::why("has a setuid program such as newuidmap power here?");
+    let own = status("self")?;
+    if field(&own, "NoNewPrivs:") == "1" {
+        return Ok(Some("newuidmap is a setuid program, and has no power under no_new_privs"));
+    }
+    let tracer = field(&own, "TracerPid:");
+    if tracer.is_empty() || tracer == "0" {
+        return Ok(None);
+    }
+    sys::why("under a tracer: only if that one has CAP_SYS_PTRACE");
+    let capabilities = u64::from_str_radix(field(&status(tracer)?, "CapEff:"), 16).unwrap_or(0);
+    let reason = "newuidmap is a setuid program, and has no power under this tracer (as root, strace -u USER keeps it)";
+    Ok((capabilities & 1 << CAP_SYS_PTRACE == 0).then_some(reason))
+}
+
+/// /proc/PID/status, proc(5).
+pub fn status(pid: &str) -> Result<String> {
+    let file = format!("/proc/{pid}/status");
+    let text = sys::read_file(&file, 64 * 1024).context(format_args!("read {file}"))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The value behind a name in it, such as `Uid:`; empty where the kernel does not have it.
+pub fn field<'a>(status: &'a str, name: &str) -> &'a str {
+    status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim()
+}
+
 /// The ranges that `file` (subuid(5)) gives to a user, by name or number, as container ids from 1 on.
 fn subordinate(file: &str, uid: u32, name: &str) -> Vec<Range> {
     // A file that is not there, or not readable, gives nobody any id.
-    let text = sys::read_file(file, 1 << 20).unwrap_or_default();
+    sys::why("which ids may the user give to a container?");
+    let text = sys::if_possible(|| sys::read_file(file, 1 << 20)).unwrap_or_default();
     parse_subordinate(&String::from_utf8_lossy(&text), uid, name)
 }
 
@@ -291,7 +345,8 @@ fn parse_subordinate(text: &str, uid: u32, name: &str) -> Vec<Range> {
 
 /// The user's name in /etc/passwd, else the number as text.
 fn user_name(uid: u32) -> String {
-    let text = sys::read_file("/etc/passwd", 1 << 20).unwrap_or_default();
+    sys::why("the user's name: /etc/subuid may go by it");
+    let text = sys::if_possible(|| sys::read_file("/etc/passwd", 1 << 20)).unwrap_or_default();
     String::from_utf8_lossy(&text)
         .lines()
         .find_map(|line| {

@@ -56,6 +56,7 @@ pub fn stacked(diff_ids: &[String]) -> Vec<&str> {
 /// The config of an image that is there.
 pub fn read_config(store: &Store, id: &str) -> Result<Option<Vec<u8>>> {
     let path = store.images().join(id).join("config");
+    sys::why("if there is one: the image's config, when the image is here already");
     match sys::read_file(&path, 4 << 20) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -82,6 +83,7 @@ pub fn lock(store: &Store, operation: i32) -> Result<Fd> {
             let locked = try_lock(store, operation)?;
             return locked.ok_or_else(|| Error::new("flock: the store stays locked"));
         }
+        sys::why("most hold the lock for a moment only");
         sys::poll(&mut [], 20).context("poll")?;
     }
 }
@@ -90,13 +92,18 @@ pub fn lock(store: &Store, operation: i32) -> Result<Fd> {
 pub fn try_lock(store: &Store, operation: i32) -> Result<Option<Fd>> {
     let path = store.tmp();
     let flags = libc::O_RDONLY | libc::O_DIRECTORY;
-    sys::why("shared to use or add images, alone to remove some");
+    sys::why_else("if there is one: the directory whose lock guards the images");
     let fd = sys::open(&path, flags, 0).context(format_args!("open {}", path.display()))?;
-    match sys::flock(&fd, operation) {
-        Ok(()) => Ok(Some(fd)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(error) => Err(error).context(format_args!("flock {}", path.display())),
+    let alone = operation & libc::LOCK_EX != 0;
+    sys::why(if alone {
+        "alone, nobody uses or adds images meanwhile"
+    } else {
+        "shared, nobody removes images meanwhile"
+    });
+    if operation & libc::LOCK_NB == 0 {
+        return sys::flock(&fd, operation).context(format_args!("flock {}", path.display())).map(|()| Some(fd));
     }
+    Ok(sys::if_possible(|| sys::flock(&fd, operation)).is_ok().then_some(fd))
 }
 
 // ---- an image appears ----
@@ -104,18 +111,22 @@ pub fn try_lock(store: &Store, operation: i32) -> Result<Option<Fd>> {
 /// Makes the directory of an image whose layers (names under `layers`, the lowest first) are all there.
 pub fn put(store: &Store, id: &str, config: &[u8], manifest: &[u8], layers: &[String], map: &IdMap) -> Result<()> {
     let making = store.fresh_tmp("image")?;
+    sys::why("an image in the making");
     store::make_dir(&making, 0o700)?;
     for (name, bytes) in [("config", config), ("manifest", manifest)] {
         let path = making.join(name);
+        sys::why("as the registry sent it, its digest checked");
         sys::write_file(&path, 0o600, bytes).context(format_args!("write {}", path.display()))?;
     }
     let hidden = hidden(store, layers);
     for (number, layer) in layers.iter().enumerate() {
         let name = making.join(number.to_string());
         if number < hidden {
+            sys::why("stands for a layer that a higher one hides as a whole");
             store::make_dir(&name, 0o755)?;
         } else {
             let target = Path::new("../../layers").join(layer);
+            sys::why("a layer of the image, the lowest is 0");
             sys::symlink(target, name).context(format_args!("symlink to layer {layer}"))?;
         }
     }
@@ -124,7 +135,7 @@ pub fn put(store: &Store, id: &str, config: &[u8], manifest: &[u8], layers: &[St
     }
     facts::write(&making, id, config, height(layers.len()), map)?;
     let place = store.images().join(id);
-    sys::why("the image is in the store from here on");
+    sys::why("unless it is there: the image is in the store from here on");
     match sys::rename(&making, &place) {
         // Another pull was faster.
         Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ENOTEMPTY)) => {
@@ -139,6 +150,7 @@ pub fn put(store: &Store, id: &str, config: &[u8], manifest: &[u8], layers: &[St
 fn hidden(store: &Store, layers: &[String]) -> usize {
     let opaque = |layer: &String| {
         // A layer without the mark answers ENODATA.
+        sys::why("if possible: does this layer hide all that is below it?");
         sys::getxattr(store.layers().join(layer), OPAQUE_XATTR).is_ok_and(|value| value == b"y")
     };
     layers.iter().rposition(opaque).unwrap_or(0)
@@ -148,6 +160,7 @@ fn hidden(store: &Store, layers: &[String]) -> usize {
 pub fn is_whole(store: &Store, id: &str, count: usize) -> Result<bool> {
     for number in 0..count {
         // The dot makes lstat(2) follow the link before it.
+        sys::why("if there is one: is the layer still there?");
         if !store::exists(store.images().join(id).join(number.to_string()).join("."))? {
             return Ok(false);
         }
@@ -158,8 +171,9 @@ pub fn is_whole(store: &Store, id: &str, count: usize) -> Result<bool> {
 /// Lets a reference lead to an image, in one step.
 pub fn link(store: &Store, reference: &Reference, id: &str) -> Result<()> {
     let (making, place) = (store.fresh_tmp("reference")?, store.images().join(reference.file_name()));
+    sys::why("the image's name, in the making: a symlink cannot be changed, only replaced");
     sys::symlink(id, &making).context(format_args!("symlink {}", making.display()))?;
-    sys::why("the name leads to the new image, without a moment in between");
+    sys::why("the name leads to this image from here on, without a moment in between");
     sys::rename(&making, &place).context(format_args!("rename to {}", place.display()))
 }
 

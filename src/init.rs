@@ -22,10 +22,14 @@ use crate::confine;
 use crate::error::{Context, Error, Result, NOT_EXECUTABLE, NOT_FOUND};
 use crate::rootfs;
 use crate::sys::{self, Fd};
+use crate::tell;
 use crate::terminal;
 
 /// The descriptor that the control socket has in `mydocker child`.
 const CONTROL: i32 = 3;
+
+/// The narrator's descriptor there, where standard error is the container's terminal.
+const VOICE: i32 = 4;
 
 /// What the engine and its child say to each other, one message each.
 pub mod say {
@@ -53,8 +57,8 @@ pub struct Plan<'a> {
 
 /// The cloned process, still a copy of the engine. It returns only by exiting.
 pub fn start(engines: Fd, control: &Fd, plan: &Plan) -> ! {
-    sys::set_who("child");
-    sys::why("the engine's end of the socket: only the engine may hold it open");
+    sys::set_who("child".to_string());
+    sys::why("if possible: the engine's end of the socket: only the engine may hold it open");
     drop(engines);
     let error = build_world(control, plan).and_then(|program| execute(&program, plan.bundle)).err();
     report(control, error.unwrap_or_else(|| Error::new("mydocker child did not start")))
@@ -68,13 +72,19 @@ fn build_world(control: &Fd, plan: &Plan) -> Result<Fd> {
     // Whatever has that number is the engine's and of no more use here; from now on nothing else gets it.
     sys::why("the control socket has a number that mydocker child will know");
     sys::dup2(control.raw(), CONTROL).context("dup2")?;
+    if sys::verbose() && plan.bundle.terminal {
+        sys::why("only with -v: where this is told, when standard error is the container's terminal");
+        sys::dup2(sys::STDERR, VOICE).context("dup2")?;
+        tell::set_voice(VOICE);
+    }
     make_namespaces(control, plan.bundle.network)?;
+    sys::step("world");
     sys::why("wait until the id maps are written: until then this is nobody's root");
     hear(control)?;
     let program = sealed_program()?;
     rootfs::build(plan.bundle, plan.store, plan.id)?;
     if plan.bundle.network != Network::Host {
-        sys::why("127.0.0.1 of the container's own");
+        sys::why("for 127.0.0.1 of the container's own: interfaces are spoken to through any socket");
         sys::interface_up("lo").context("bring lo up")?;
     }
     sys::why("the name of this UTS namespace");
@@ -114,10 +124,11 @@ fn hear(control: &Fd) -> Result<()> {
 
 /// The engine's own program, as nobody in the container can write it.
 fn sealed_program() -> Result<Fd> {
+    sys::why("where is the engine's program?");
     let path = sys::readlink("/proc/self/exe").context("readlink /proc/self/exe")?;
-    sys::why("the engine's program through a mount of its own, attached nowhere");
+    sys::why("if possible: it through a mount of its own, attached nowhere (else: a sealed copy)");
     let clone = sys::open_tree_clone(&path).and_then(|tree| {
-        sys::why("read-only: through it nobody can write the program (CVE-2019-5736)");
+        sys::why("if possible: read-only: through it nobody can write the program (CVE-2019-5736)");
         sys::mount_set_read_only(&tree)?;
         Ok(tree)
     });
@@ -127,8 +138,10 @@ fn sealed_program() -> Result<Fd> {
 
 /// The engine's own program in a memfd that nobody can write, root included.
 fn sealed_copy() -> Result<Fd> {
+    sys::why("the engine's program");
     let own = sys::open("/proc/self/exe", libc::O_RDONLY, 0).context("open /proc/self/exe")?;
-    let copy = sys::memfd_create("mydocker").context("memfd_create")?;
+    sys::why("a file in memory that can be sealed");
+    let copy = sys::memfd_create_executable("mydocker").context("memfd_create")?;
     // Less than was asked for is the end of a regular file.
     const PLENTY: usize = 1 << 30;
     sys::why("a copy of this program");
@@ -143,6 +156,7 @@ fn sealed_copy() -> Result<Fd> {
 fn execute(program: &Fd, bundle: &Bundle) -> Result<()> {
     let words = [OsString::from("mydocker"), "child".into()].into_iter().chain(Order::of(bundle).to_words());
     let argv = words.map(sys::cstr).collect::<std::io::Result<Vec<CString>>>().context("the command")?;
+    sys::step("sealed");
     sys::why("the engine anew: from here on /proc/PID/exe is the sealed program");
     Err(sys::execveat(program, &argv, &[])).context("execveat of the sealed program")
 }
@@ -152,6 +166,7 @@ fn report(control: &Fd, error: Error) -> ! {
     let mut message = vec![error.code as u8];
     message.extend_from_slice(error.message.as_bytes());
     message.truncate(say::LONGEST);
+    sys::why("if possible: the engine learns why there is no command");
     if sys::send_message(control, &message, None).is_err() {
         crate::error::say(&error); // no engine is there: somebody has typed `mydocker child`
     }
@@ -161,13 +176,13 @@ fn report(control: &Fd, error: Error) -> ! {
 // ---- the second step: the command ----
 
 /// What `mydocker child` is told on its command line, word by word:
-/// `UID GID GROUP,GROUP,...|none NETWORK|no -v|no CWD N VARIABLE... COMMAND ARGUMENT...` with N variables.
+/// `UID GID GROUP,GROUP,...|none NETWORK|no NARRATOR|no CWD N VARIABLE... COMMAND ARGUMENT...` with N variables.
 #[derive(Debug, PartialEq)]
 struct Order {
     user: User,
     may_set_groups: bool,
     wait_for_network: bool,
-    verbose: bool,
+    narrator: String,
     cwd: OsString,
     env: Vec<OsString>,
     args: Vec<OsString>,
@@ -181,7 +196,7 @@ impl Order {
             user: bundle.user.clone(),
             may_set_groups: !single,
             wait_for_network: bundle.network == Network::Slirp,
-            verbose: sys::verbose(),
+            narrator: tell::state(),
             cwd: bundle.cwd.clone(),
             env: bundle.env.clone(),
             args: bundle.args.clone(),
@@ -194,14 +209,14 @@ impl Order {
         let word = |yes: bool, word: &str| if yes { word.to_string() } else { "no".to_string() };
         let own = [self.user.uid.to_string(), self.user.gid.to_string(), groups]
             .into_iter()
-            .chain([word(self.wait_for_network, "network"), word(self.verbose, "-v")])
+            .chain([word(self.wait_for_network, "network"), self.narrator.clone()])
             .map(OsString::from);
         let rest = [self.cwd.clone(), self.env.len().to_string().into()];
         own.chain(rest).chain(self.env.iter().cloned()).chain(self.args.iter().cloned()).collect()
     }
 
     fn from_words(words: &[OsString]) -> Option<Order> {
-        let [uid, gid, groups, network, verbose, cwd, count, rest @ ..] = words else { return None };
+        let [uid, gid, groups, network, narrator, cwd, count, rest @ ..] = words else { return None };
         let may_set_groups = groups != "none";
         let number = |word: &str| word.parse::<u32>().ok();
         let groups: Option<Vec<u32>> = match groups.to_str()? {
@@ -213,7 +228,7 @@ impl Order {
             user: User { uid: number(uid.to_str()?)?, gid: number(gid.to_str()?)?, groups: groups? },
             may_set_groups,
             wait_for_network: network == "network",
-            verbose: verbose == "-v",
+            narrator: narrator.to_str()?.to_string(),
             cwd: cwd.clone(),
             env: env.to_vec(),
             args: args.to_vec(),
@@ -223,7 +238,7 @@ impl Order {
 
 /// `mydocker child`, pid 1 of the container. It returns only by exiting.
 pub fn main(words: &[OsString]) -> ! {
-    sys::set_who("child");
+    sys::set_who("child".to_string());
     let control = sys::inherited(CONTROL);
     let error = match Order::from_words(words) {
         Some(order) => become_command(&control, &order).err(),
@@ -234,11 +249,18 @@ pub fn main(words: &[OsString]) -> ! {
 
 /// Everything between here and the command, in order.
 fn become_command(control: &Fd, order: &Order) -> Result<()> {
-    sys::set_verbose(order.verbose);
+    tell::resume(&order.narrator);
+    sys::step("power");
     // Whatever the caller had open ends here: a directory of the host would be a way back
     // (CVE-2024-21626). The control socket closes when the command starts, and so tells the engine.
+    let has_voice = tell::voice() == VOICE;
     sys::why("nothing that the caller had open but standard input, output and error");
-    sys::close_range(CONTROL + 1).context("close_range")?;
+    sys::close_range(if has_voice { VOICE } else { CONTROL } + 1).context("close_range")?;
+    if has_voice {
+        sys::why("only with -v: the narrator's is not the command's");
+        let voice = std::mem::ManuallyDrop::new(sys::inherited(VOICE));
+        sys::close_on_exec(&voice).context("fcntl(F_SETFD)")?;
+    }
     sys::why("and the control socket only until the command starts: its closing tells the engine so");
     sys::close_on_exec(control).context("fcntl(F_SETFD)")?;
     enter_directory(&order.cwd)?;
@@ -263,15 +285,18 @@ fn enter_directory(cwd: &OsStr) -> Result<()> {
     if path == Path::new("/") {
         return Ok(()); // pivot_root(2) has left us there
     }
+    sys::why("if there is one: the working directory");
     let entered = match sys::chdir(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             rootfs::make_dirs(path)?;
+            sys::why("the working directory, now that it is there");
             sys::chdir(path)
         }
         entered => entered,
     };
     entered.context(format_args!("chdir to the working directory {}", path.display()))?;
-    if std::env::current_dir().is_ok_and(|dir| dir.is_absolute()) {
+    sys::why("does it lie inside the container's root? (CVE-2024-21626)");
+    if sys::getcwd().is_ok_and(|dir| dir.is_absolute()) {
         return Ok(());
     }
     Err(Error::new(format!("the working directory {} lies outside the container", path.display())))
@@ -282,7 +307,7 @@ fn enter_directory(cwd: &OsStr) -> Result<()> {
 fn stay_bound(control: &Fd) -> Result<()> {
     sys::why("when the engine dies, so does the container");
     sys::set_parent_death_signal(libc::SIGKILL).context("prctl(PR_SET_PDEATHSIG)")?;
-    sys::why("is the engine still there? (EAGAIN: it is)");
+    sys::why("if possible: is the engine still there? (EAGAIN: it is)");
     match sys::receive_message(control, &mut [0; 16], libc::MSG_DONTWAIT | libc::MSG_PEEK) {
         Ok((0, _)) => sys::exit(1),
         // A message waits, or none does (EAGAIN): somebody is there to send it.
@@ -298,15 +323,22 @@ fn execute_command(order: &Order) -> Result<()> {
     let name = order.args.first().cloned().unwrap_or_default();
     let candidates = candidates(&name, &order.env);
     let mut denied = None;
-    for path in &candidates {
-        sys::why("the user's command");
+    for (i, path) in candidates.iter().enumerate() {
+        sys::why(if i + 1 < candidates.len() {
+            "if possible: the user's command, in a directory of its PATH"
+        } else {
+            "the user's command"
+        });
         let error = sys::execve(path, &argv, &env);
         if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) {
             denied = denied.or(Some(cannot_execute(path, error)));
         }
     }
     // ENOENT is also what a file answers whose interpreter is missing.
-    let without_interpreter = candidates.iter().find(|path| path.exists());
+    let without_interpreter = candidates.iter().find(|path| {
+        sys::why("if there is one: then it is its interpreter that is missing");
+        sys::stat(path).is_ok()
+    });
     Err(match (denied, without_interpreter) {
         (Some(error), _) => error,
         (None, Some(path)) => cannot_execute(path, std::io::Error::from_raw_os_error(libc::ENOENT)),
@@ -358,7 +390,7 @@ mod tests {
             user: User { uid: 5, gid: 6, groups: groups.to_vec() },
             may_set_groups,
             wait_for_network: true,
-            verbose: false,
+            narrator: "-v2".to_string(),
             cwd: "/x y".into(),
             env: vec!["A=1".into(), OsString::from_vec(vec![b'B', b'=', 0xff])],
             args: vec!["sh".into(), "".into(), "-v".into()],

@@ -17,9 +17,10 @@ const MAX_DEPTH: usize = 64;
 pub enum Json {
     Null,
     Bool(bool),
-    /// The standard's documents hold whole numbers only; a fraction or exponent is kept as `Float`.
+    /// The standard's documents hold whole numbers only; one with a fraction or exponent, or a larger one, is kept
+    /// as it is written.
     Int(i64),
-    Float(f64),
+    Number(String),
     Str(Vec<u8>),
     List(Vec<Json>),
     /// In the order of the text; of a name that occurs twice the last one counts, as in Go.
@@ -134,7 +135,7 @@ impl fmt::Display for Json {
             Json::Null => f.write_str("null"),
             Json::Bool(value) => write!(f, "{value}"),
             Json::Int(number) => write!(f, "{number}"),
-            Json::Float(number) => write!(f, "{number}"),
+            Json::Number(text) => f.write_str(text),
             Json::Str(bytes) => write_string(f, bytes),
             Json::List(elements) => {
                 f.write_char('[')?;
@@ -303,10 +304,10 @@ impl Parser<'_> {
             self.digits()?;
         }
         let text = String::from_utf8_lossy(&self.text[start..self.at]);
-        match text.parse() {
-            Ok(number) if whole => Ok(Json::Int(number)),
-            _ => text.parse().map(Json::Float).map_err(|_| self.wrong("a number")),
-        }
+        Ok(match text.parse() {
+            Ok(number) if whole => Json::Int(number),
+            _ => Json::Number(text.into_owned()),
+        })
     }
 
     fn digits(&mut self) -> Result<usize, String> {

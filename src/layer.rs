@@ -79,12 +79,14 @@ const BUSYBOX_TAR: &[&str] = &["-x", "-p", "--numeric-owner", "-f", "-"];
 impl Tar {
     /// Asks tar which one it is.
     pub fn installed() -> Result<Tar> {
+        sys::why("what tar says of itself");
         let (output, writer) = sys::pipe2().context("pipe2")?;
         let program = Program { name: "tar", arguments: vec!["--version".into()], environment: Vec::new() };
         sys::why("GNU tar keeps xattrs, busybox tar does not know the option");
         let pid = sys::spawn(&program, [None, Some(&writer), Some(&writer)], &[]).map_err(|e| not_started("tar", e))?;
         drop(writer);
         let text = sys::read_to_end(&output, 64 * 1024).context("read tar's version")?;
+        sys::why("no zombie stays");
         sys::wait(pid).context("wait4")?;
         let gnu = String::from_utf8_lossy(&text).contains("GNU tar");
         Ok(if gnu { Tar::Gnu } else { Tar::Busybox })
@@ -113,17 +115,23 @@ pub struct Target<'a> {
 /// can make one in a user namespace.
 pub fn unpack(blob: &Path, blob_digest: &str, diff_id: &str, target: &Target) -> Result<usize> {
     let dir = target.dir;
+    sys::why("every layer has a directory of its own: no link of another leads out of it");
     sys::mkdir(dir, 0o755).context(format_args!("mkdir {}", dir.display()))?;
-    // As if tar had made it, until it finds an entry for it.
+    sys::why("as if tar had made it, until it finds an entry for it");
     sys::chmod(dir, parents::IMPLIED_MODE).context("chmod")?;
     let open = || sys::open(blob, libc::O_RDONLY, 0).context(format_args!("open {}", blob.display()));
     let mut block = [0; BLOCK];
+    sys::why("gzip, zstd or a plain tar? the first bytes say");
     let length = read_block(&open()?, &mut block).context("read the blob")?;
+    sys::why("over this the job says how many device nodes were left out");
     let (reader, note) = sys::pipe2().context("pipe2")?;
-    let seen = match decompressor(&block[..length])? {
-        Some(program) => unpack_compressed(&open()?, program, target, &note)?,
+    let format = decompressor(&block[..length])?;
+    sys::why("the archive from its beginning");
+    let file = open()?;
+    let seen = match format {
+        Some(programs) => unpack_compressed(&file, programs, target, &note)?,
         None => {
-            let file = open()?;
+            sys::why(ROOT_INSIDE);
             target.map.enter(0, || extract(target, &file, &note))?.wait()?;
             blob_digest.to_string()
         }
@@ -132,6 +140,7 @@ pub fn unpack(blob: &Path, blob_digest: &str, diff_id: &str, target: &Target) ->
         return Err(digest::mismatch("the layer's content", diff_id, &seen));
     }
     drop(note);
+    sys::why("how many device nodes were left out?");
     let nodes = sys::read_to_end(&reader, 64).context("read what was left out")?;
     Ok(String::from_utf8_lossy(&nodes).parse().unwrap_or(0))
 }
@@ -147,16 +156,17 @@ fn read_block(file: &Fd, block: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-/// The program that decompresses what begins with these bytes; `None` for a tar as it is.
-fn decompressor(start: &[u8]) -> Result<Option<&'static str>> {
+/// Why a layer is unpacked in a user namespace.
+const ROOT_INSIDE: &str = "root in there, nobody outside: tar can make the image's owners, and nothing of the host's";
+
+/// The programs that decompress what begins with these bytes; `None` for a tar as it is.
+fn decompressor(start: &[u8]) -> Result<Option<&'static [&'static str]>> {
     let mut magic = start.iter().take(4).copied().collect::<Vec<u8>>();
     if let [first @ 0x50..=0x5f, 0x2a, 0x4d, 0x18] = magic[..] {
         magic[0] = first & 0xf0;
     }
     if let Some(format) = FORMATS.iter().find(|format| magic.starts_with(format.magic)) {
-        let last = format.programs.len() - 1;
-        let found = format.programs.iter().find(|name| sys::find_program(name).is_some());
-        return Ok(Some(found.unwrap_or(&format.programs[last])));
+        return Ok(Some(format.programs));
     }
     let is_tar = start.len() == BLOCK && (&start[USTAR] == b"ustar" || start.iter().all(|byte| *byte == 0));
     if is_tar {
@@ -166,25 +176,33 @@ fn decompressor(start: &[u8]) -> Result<Option<&'static str>> {
 }
 
 /// Starts the programs of the picture above, tar first, and moves the bytes. Returns the diff_id.
-fn unpack_compressed(blob: &Fd, program: &'static str, target: &Target, note: &Fd) -> Result<String> {
+fn unpack_compressed(blob: &Fd, programs: &[&'static str], target: &Target, note: &Fd) -> Result<String> {
+    sys::why("to tar");
     let (archive, to_tar) = large_pipe()?;
     // The job is a copy of this process: it must let go of its copy of the writing end, or tar would
     // never see the end of its input.
     let to_tar = std::cell::Cell::new(Some(to_tar));
+    sys::why(ROOT_INSIDE);
     let job = target.map.enter(0, || {
         drop(to_tar.take());
         extract(target, &archive, note)
     })?;
     drop(archive);
+    sys::why("from the decompressor");
     let (plain, from_program) = large_pipe()?;
+    sys::why("what the decompressor complains of");
     let (words, complain) = sys::pipe2().context("pipe2")?;
-    let decompressor = start_decompressor(program, [Some(blob), Some(&from_program), Some(&complain)])?;
+    let (program, decompressor) = start_decompressor(programs, [Some(blob), Some(&from_program), Some(&complain)])?;
     drop((from_program, complain));
+    sys::why("to the hasher");
     let (hashed, to_hasher) = large_pipe()?;
     let hasher = Hasher::start(&hashed)?;
     drop(hashed);
-    let moved = sys::quietly(|| pump(plain, to_hasher, to_tar.into_inner())).context("splice a layer into tar");
+    let copy = || pump(plain, to_hasher, to_tar.into_inner());
+    let moved = sys::fold("what tar unpacks is hashed on its way", copy).context("splice a layer into tar");
+    sys::why("did it complain?");
     let words = sys::read_to_end(&words, 64 * 1024).context("read what the decompressor says")?;
+    sys::why("half a stream is no layer");
     let status = sys::wait(decompressor).context("wait4")?;
     let diff_id = hasher.finish();
     let unpacked = job.wait();
@@ -198,15 +216,23 @@ fn unpack_compressed(blob: &Fd, program: &'static str, target: &Target, note: &F
     diff_id
 }
 
-fn start_decompressor(name: &'static str, streams: [Option<&Fd>; 3]) -> Result<Pid> {
-    let program = Program { name, arguments: vec!["-dc".into()], environment: Vec::new() };
-    sys::why("into a pipe, from which a hasher and tar read");
-    sys::spawn(&program, streams, &[]).map_err(|error| not_started(name, error))
+/// Starts the first of these that is installed.
+fn start_decompressor(programs: &[&'static str], streams: [Option<&Fd>; 3]) -> Result<(&'static str, Pid)> {
+    for name in programs {
+        let program = Program { name, arguments: vec!["-dc".into()], environment: Vec::new() };
+        sys::why("into a pipe, from which a hasher and tar read");
+        match sys::spawn(&program, streams, &[]) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            started => return started.map(|pid| (*name, pid)).map_err(|error| not_started(name, error)),
+        }
+    }
+    Err(not_started(programs.last().unwrap_or(&"gzip"), io::ErrorKind::NotFound.into()))
 }
 
 fn large_pipe() -> Result<(Fd, Fd)> {
     let (reader, writer) = sys::pipe2().context("pipe2")?;
     // Refused when the user has many pipes already (pipe(7), pipe-user-pages-soft): then it is slower.
+    sys::why("if possible: a larger pipe, for fewer turns");
     let _smaller_then = sys::set_pipe_size(&reader, PIPE);
     Ok((reader, writer))
 }
@@ -258,20 +284,25 @@ fn discard(source: &Fd, mut left: usize) -> io::Result<()> {
 
 /// tar, then the whiteouts. Writes to `note` how many device nodes were left out.
 fn extract(target: &Target, archive: &Fd, note: &Fd) -> Result<()> {
+    sys::why("tar unpacks here");
     sys::chdir(target.dir).context(format_args!("chdir {}", target.dir.display()))?;
+    sys::why("an odd one: by it the directories are known that the archive does not list");
     sys::umask(parents::UMASK);
+    sys::why("what tar says");
     let (words, complain) = sys::pipe2().context("pipe2")?;
     let environment = vec![c"LC_ALL=C".to_owned()];
     let program = Program { name: "tar", arguments: target.tar.arguments(target.map), environment };
     let streams = [Some(archive), Some(&complain), Some(&complain)];
-    sys::why("root here, nobody outside: the image's owners, and no power over the host");
+    sys::why("unpacks the archive, as root of this namespace alone");
     let pid = sys::spawn(&program, streams, &[]).map_err(|error| not_started("tar", error))?;
     drop(complain);
     let complaints = Complaints::listen(&words).context("read what tar says")?;
+    sys::why("did it make all of it?");
     let status = sys::wait(pid).context("wait4")?;
     let nodes = complaints.nodes;
     complaints.judge(status)?;
-    sys::quietly(|| whiteout::convert_all(Path::new(".")))?;
+    sys::fold("marks of what the layer takes away become overlayfs's", || whiteout::convert_all(Path::new(".")))?;
+    sys::why("how many device nodes were left out: nobody can make one in here");
     sys::write_all(note.raw(), nodes.to_string().as_bytes()).context("write what was left out")
 }
 
@@ -290,6 +321,7 @@ impl Complaints {
         let mut line = Vec::new();
         let mut buffer = [0; 4096];
         loop {
+            sys::why("what it says");
             let length = sys::read(words.raw(), &mut buffer)?;
             for byte in &buffer[..length] {
                 match byte {
@@ -349,9 +381,9 @@ mod tests {
         block[USTAR].copy_from_slice(b"ustar");
         block[0] = b'a';
         assert_eq!(decompressor(&block).unwrap(), None);
-        assert!(decompressor(&[0x1f, 0x8b, 8]).unwrap().is_some_and(|program| program.contains("zip")));
-        assert_eq!(decompressor(&[0x28, 0xb5, 0x2f, 0xfd]).unwrap(), Some("zstd"));
-        assert_eq!(decompressor(&[0x5c, 0x2a, 0x4d, 0x18]).unwrap(), Some("zstd"));
+        assert!(decompressor(&[0x1f, 0x8b, 8]).unwrap().is_some_and(|programs| programs.contains(&"gzip")));
+        assert_eq!(decompressor(&[0x28, 0xb5, 0x2f, 0xfd]).unwrap(), Some(&["zstd"][..]));
+        assert_eq!(decompressor(&[0x5c, 0x2a, 0x4d, 0x18]).unwrap(), Some(&["zstd"][..]));
         for odd in [&b""[..], b"BZh9", b"<html>", &[0; 100], &[0x1f]] {
             assert!(decompressor(odd).is_err(), "{odd:?}");
         }

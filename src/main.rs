@@ -20,6 +20,14 @@ mod network; // slirp4netns, /etc/hosts, /etc/resolv.conf
 mod terminal; // the pty and raw mode
 mod bundle; // what a container is to be: the OCI config.json
 mod state; // containers on disk: ps, rm
+mod look; // look: a living one, against the host
+mod look_page; // margins, lists, trees
+mod look_processes; // each with both its numbers
+mod look_namespaces; // whose namespaces, and which ids stand for which
+mod look_limits; // what it may use, and uses
+mod look_mounts; // the tree of its mounts, and the layers of its root
+mod look_network; // addresses, counters, routes
+mod look_power; // what its pid 1 may do
 
 // One image:
 mod pull; // the story of a pull
@@ -44,6 +52,7 @@ mod dns; // the loop, and the story of a query
 mod dns_options; // what its command line may say
 mod dns_listen; // where queries come in
 mod dns_query; // what a client asks, and the replies it gets
+mod dns_reply; // replies on their way, and the log
 mod dns_local; // names that are answered here
 mod dns_hosts; // hosts(5)
 mod dns_cache; // answers by question, aged
@@ -51,9 +60,8 @@ mod dns_forward; // the way to the upstreams and back
 mod dns_flight; // queries that wait for an upstream
 mod dns_upstream; // the servers that are asked, and the sockets to them
 mod dns_answer; // what an upstream says
-mod dns_dial; // asked by TCP
 mod dns_tcp; // messages on a stream, and the clients that have one open
-mod dns_reply; // replies on their way, and the log
+mod dns_dial; // asked by TCP
 
 // One DNS message:
 mod dns_message; // RFC 1035 in memory: header bits, questions, records
@@ -70,6 +78,8 @@ mod dns_index; // by hash, and in a row
 // The ground:
 mod error; // what was tried, on what, and what to do
 mod json; // RFC 8259
+mod tell; // the narrator: -v
+mod show; // how the arguments of system calls look
 mod sys; // system calls: the only unsafe
 
 use std::ffi::OsString;
@@ -107,6 +117,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "rmi", arguments: "[-f] IMAGE...", summary: "Removes images", run: rmi },
     Command { name: "ps", arguments: "[-a]", summary: "Lists running containers, with -a all", run: ps },
     Command { name: "rm", arguments: "[-f] CONTAINER...", summary: "Removes containers", run: rm },
+    Command { name: "look", arguments: "CONTAINER", summary: "Draws a running container against the host", run: look },
     Command {
         name: "dns",
         arguments: "[OPTIONS]",
@@ -123,15 +134,20 @@ pub fn entry(arguments: &[OsString]) -> i32 {
             init::main(rest);
         }
     }
-    sys::why("files of the store and of containers are not the caller's umask's business");
-    sys::umask(0o022);
-    match check_standard_streams().and_then(|()| dispatch(arguments)) {
+    match dispatch(arguments) {
         Ok(code) => code,
         Err(error) => {
             say(&error);
             error.code
         }
     }
+}
+
+/// What is so for every command.
+fn prepare() -> Result<()> {
+    sys::why("if possible: files of the store and of containers are not the caller's umask's business");
+    sys::umask(0o022);
+    check_standard_streams()
 }
 
 /// Standard input, output and error go into the container as they are. A closed one is filled, or the next file
@@ -154,7 +170,10 @@ fn dispatch(arguments: &[OsString]) -> Result<i32> {
     if matches.opt_present("version") {
         return print(&format!("mydocker {}\n", env!("CARGO_PKG_VERSION")));
     }
-    sys::set_verbose(matches.opt_present("v"));
+    if matches.opt_present("v") {
+        narrate();
+    }
+    prepare()?;
     let [name, rest @ ..] = &rest[..] else {
         return Err(usage(Error::new("no command given")));
     };
@@ -163,7 +182,19 @@ fn dispatch(arguments: &[OsString]) -> Result<i32> {
     // `mydocker --rm run ...` means what `mydocker run --rm ...` means.
     let rm = matches.opt_present("rm").then(|| OsString::from("--rm"));
     let rest: Vec<OsString> = rm.into_iter().chain(rest.iter().cloned()).collect();
+    if !["run", "pull", "dns"].contains(&command.name) {
+        sys::step("store");
+    }
     (command.run)(&rest)
+}
+
+/// `-v`: in colour on a terminal, unless NO_COLOR says otherwise (no-color.org).
+fn narrate() {
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tell::speak(false);
+    if wanted && terminal::is_terminal(sys::STDERR) {
+        tell::speak(true);
+    }
 }
 
 fn engine_table() -> Options {
@@ -265,6 +296,14 @@ fn rm(arguments: &[OsString]) -> Result<i32> {
     remove_each("rm", arguments, |store, name, force, map| {
         state::remove(store, name, force, map).map(|name| format!("{name}\n"))
     })
+}
+
+fn look(arguments: &[OsString]) -> Result<i32> {
+    let Some(Parsed { rest, .. }) = parse("look", Options::new(), arguments)? else { return Ok(0) };
+    let [name] = &names("look", &rest)?[..] else {
+        return Err(Error::new("look: one container at a time").hint("usage: mydocker look CONTAINER"));
+    };
+    print(&look::picture(&Store::of_caller()?, name)?)
 }
 
 /// Removes one after another, and prints what each removal says. The first error is returned when all have

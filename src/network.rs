@@ -9,6 +9,7 @@
 //! /etc/hosts, /etc/hostname and /etc/resolv.conf.
 
 use std::ffi::CString;
+use std::io;
 use std::path::Path;
 
 use crate::bundle::Network;
@@ -33,19 +34,14 @@ pub struct Helper {
 /// Starts slirp4netns for the network namespace of `pid`. `None`, with one line on standard error,
 /// where it is not installed: then the container has loopback alone.
 pub fn start(pid: Pid, asked_for: bool) -> Result<Option<Helper>> {
-    if sys::find_program("slirp4netns").is_none() {
-        let message = "slirp4netns is not installed: no network but loopback";
-        let advice = "apt-get install slirp4netns, or say --network none";
-        if asked_for {
-            return Err(Error::new(message).hint(advice));
-        }
-        say(format_args!("warning: {message} ({advice})"));
-        return Ok(None);
-    }
+    sys::step("network");
+    sys::why("slirp4netns writes here when its device is up");
     let (ready, ready_there) = sys::pipe2().context("pipe2")?;
+    sys::why("slirp4netns ends when the engine's end of this is closed, however the engine ends");
     let (alive_there, alive) = sys::pipe2().context("pipe2")?;
+    sys::why("what slirp4netns says: for an error message only");
     let (said, says) = sys::pipe2().context("pipe2")?;
-    // Nobody reads on once it is ready: what does not fit into the pipe any more is dropped.
+    sys::why("nobody reads on once it is ready: what does not fit any more is dropped");
     sys::set_nonblocking(&says).context("fcntl(F_SETFL)")?;
     let flags = ["--configure", "--mtu=65520", "--disable-host-loopback", "--enable-sandbox", "--enable-seccomp"];
     let fds = [format!("--ready-fd={}", ready_there.raw()), format!("--exit-fd={}", alive_there.raw())];
@@ -57,8 +53,23 @@ pub fn start(pid: Pid, asked_for: bool) -> Result<Option<Helper>> {
     };
     sys::why("the container's way out: a TCP/IP stack in user space");
     let streams = [None, Some(&says), Some(&says)];
-    let helper = sys::spawn(&program, streams, &[&ready_there, &alive_there]).context("start slirp4netns")?;
-    Ok(Some(Helper { pid: helper, ready, alive: Some(alive), said }))
+    match sys::spawn(&program, streams, &[&ready_there, &alive_there]) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => none_installed(asked_for),
+        started => {
+            let pid = started.context("start slirp4netns")?;
+            Ok(Some(Helper { pid, ready, alive: Some(alive), said }))
+        }
+    }
+}
+
+fn none_installed(asked_for: bool) -> Result<Option<Helper>> {
+    let message = "slirp4netns is not installed: no network but loopback";
+    let advice = "apt-get install slirp4netns, or say --network none";
+    if asked_for {
+        return Err(Error::new(message).hint(advice));
+    }
+    say(format_args!("warning: {message} ({advice})"));
+    Ok(None)
 }
 
 impl Helper {
@@ -69,11 +80,13 @@ impl Helper {
         if sys::read(self.ready.raw(), &mut byte).context("read from slirp4netns")? == 1 {
             return Ok(());
         }
-        let said = sys::read_to_end(&self.said, 64 * 1024).unwrap_or_default();
+        sys::why("it has ended instead: what did it say?");
+        let said = sys::if_possible(|| sys::read_to_end(&self.said, 64 * 1024)).unwrap_or_default();
         let said = String::from_utf8_lossy(&said);
         let telling = said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['*', '+']));
         let said: Vec<&str> = telling.filter(|line| !line.starts_with("WARNING")).collect();
         let said = printable(&said.join("; "));
+        sys::why("if possible: can the device that it needs be opened at all?");
         let advice = if sys::open("/dev/net/tun", libc::O_RDWR, 0).is_err() {
             "/dev/net/tun must exist (modprobe tun) and be open to this user (chmod 666), or say --network none"
         } else {
@@ -86,8 +99,9 @@ impl Helper {
 impl Drop for Helper {
     /// Ends the helper and takes its exit status, so that no zombie stays.
     fn drop(&mut self) {
-        sys::why("slirp4netns ends when its exit-fd is closed");
+        sys::why("if possible: slirp4netns ends when this is closed");
         drop(self.alive.take());
+        sys::why("if possible: no zombie stays");
         let _its_status_says_nothing = sys::wait(self.pid);
     }
 }
@@ -122,9 +136,11 @@ pub fn write_etc(upper: &Path, etc: Etc, network: Network, hostname: &str) -> Re
 pub fn make_like(dir: &Path, attributes: Attributes) -> Result<()> {
     sys::mkdir(dir, 0o755).context(format_args!("mkdir {}", dir.display()))?;
     if (attributes.uid, attributes.gid) != (0, 0) && sys::euid() == 0 {
+        sys::why("it belongs to whom the image says");
         sys::lchown(dir, attributes.uid, attributes.gid).context(format_args!("chown {}", dir.display()))?;
     }
     if attributes.mode != 0o755 {
+        sys::why("its mode is the image's");
         sys::chmod(dir, attributes.mode).context(format_args!("chmod {}", dir.display()))?;
     }
     Ok(())
@@ -157,7 +173,9 @@ fn resolv_conf(network: Network) -> String {
 
 /// A file of the host; one that is missing (an initramfs has none) counts as empty.
 fn host_file(path: &str) -> String {
-    String::from_utf8_lossy(&sys::read_file(path, 1 << 20).unwrap_or_default()).into_owned()
+    sys::why("what the host knows, the container is to know");
+    let text = sys::if_possible(|| sys::read_file(path, 1 << 20)).unwrap_or_default();
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 #[cfg(test)]

@@ -5,13 +5,14 @@
 //! border; [`RunOptions::parse`] reads `run`'s options.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use getopts::{Matches, Options, ParsingStyle};
 
 use crate::bundle::{Mount, Network, NETWORKS};
 use crate::cgroup::{Limits, DEFAULT_PIDS};
 use crate::error::{Context, Error, Result};
+use crate::sys;
 
 /// Options that have been read, and the arguments behind them as they were.
 pub struct Parsed {
@@ -278,9 +279,11 @@ fn swap(text: &str) -> Option<i64> {
 
 /// CPUs as microseconds in each 100 ms. The kernel takes no less than 1 ms.
 fn cpus(text: &str) -> Option<i64> {
-    let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let number: f64 = text.parse().ok().filter(|n| plain && (0.01..=1024.0).contains(n))?;
-    Some((number * 100_000.0).round() as i64)
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let is_number = !(whole.is_empty() && fraction.is_empty()) && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    // Five places behind the point are microseconds.
+    let micros = format!("{whole}{:0<5.5}", fraction).parse().ok()?;
+    (is_number && !fraction.contains('.') && (1_000..=102_400_000).contains(&micros)).then_some(micros)
 }
 
 fn pids(text: &str) -> Option<i64> {
@@ -347,9 +350,17 @@ fn volume(text: &str) -> Result<Mount> {
     if !source.starts_with(['/', '.']) {
         return Err(form().hint("named volumes do not exist here"));
     }
-    let source = std::fs::canonicalize(source).context(format_args!("the source of -v {text:?}"))?;
+    let source = resolve(Path::new(source)).context(format_args!("the source of -v {text:?}"))?;
     let options = if read_only { "rbind,rprivate,ro" } else { "rbind,rprivate" };
     Ok(Mount::new("bind", source, destination, options))
+}
+
+/// The path that all symbolic links lead to: the kernel knows it of what it has opened, proc(5) on /proc/PID/fd.
+fn resolve(path: &Path) -> std::io::Result<PathBuf> {
+    sys::why("a volume's source: where do its links lead?");
+    let there = sys::open(path, libc::O_PATH, 0)?;
+    sys::why("there");
+    sys::readlink(there.path())
 }
 
 /// Where something may be mounted, in words.
@@ -404,8 +415,12 @@ mod tests {
         for text in ["12q", "", "m", "-1", "1.5g", "99999999999999999999", "9000000000t"] {
             assert_eq!(size(text), None, "{text}");
         }
-        assert_eq!(cpus("0.5"), Some(50_000));
-        for text in ["0", "-1", "x", "inf", "NaN", "1e3", "0.001"] {
+        for (text, micros) in
+            [("0.5", 50_000), (".5", 50_000), ("2.", 200_000), ("1.234567", 123_456), ("1024", 102_400_000)]
+        {
+            assert_eq!(cpus(text), Some(micros), "{text}");
+        }
+        for text in ["0", "-1", "x", "inf", "NaN", "1e3", "0.001", "", ".", "1.2.3", "1024.1", "+1"] {
             assert_eq!(cpus(text), None, "{text}");
         }
     }

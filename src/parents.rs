@@ -51,12 +51,15 @@ fn has(path: &Path, xattr: &str) -> bool {
 pub fn restore(image: &Path, layers: usize, map: &IdMap) -> Result<()> {
     sys::why("for directories that no upper layer describes: the owners are those of the namespace");
     let job = map.enter(0, || {
+        sys::why("the layers are 0, 1, ... in here");
         sys::chdir(image).context(format_args!("chdir {}", image.display()))?;
         let mut marked = Vec::new();
         for layer in 1..layers {
             marked_in(&PathBuf::from(layer.to_string()), &mut marked).context("look for directories")?;
         }
-        marked.retain(|path| matches!(find(Path::new("."), path, layers), Some(Found { marked_above: true, .. })));
+        let is_lost =
+            |path: &PathBuf| matches!(find(Path::new("."), path, layers), Some(Found { marked_above: true, .. }));
+        sys::fold("if possible: does a lower layer describe them?", || marked.retain(is_lost));
         make(Path::new(&layers.to_string()), &marked, layers)
     });
     job?.wait()
@@ -64,23 +67,30 @@ pub fn restore(image: &Path, layers: usize, map: &IdMap) -> Result<()> {
 
 /// Collects the marked directories of a layer, without its root. No link is followed.
 fn marked_in(layer: &Path, marked: &mut Vec<PathBuf>) -> io::Result<()> {
+    sys::why("if possible: does the layer have directories that its archive did not list?");
     if !has(&layer.join("."), BELOW) {
         return Ok(());
     }
-    let mut pending = vec![PathBuf::new()];
-    while let Some(dir) = pending.pop() {
-        for entry in std::fs::read_dir(layer.join(&dir).join("."))? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                let path = dir.join(entry.file_name());
-                if has(&layer.join(&path), IMPLIED) {
-                    marked.push(path.clone());
+    sys::fold("which directories of the layer did its archive not list?", || {
+        let mut pending = vec![PathBuf::new()];
+        while let Some(dir) = pending.pop() {
+            let open = sys::open(layer.join(&dir).join("."), libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
+            loop {
+                let some = sys::list_some(&open)?;
+                if some.is_empty() {
+                    break;
                 }
-                pending.push(path);
+                for entry in some.iter().filter(|entry| entry.kind == libc::S_IFDIR) {
+                    let path = dir.join(&entry.name);
+                    if has(&layer.join(&path), IMPLIED) {
+                        marked.push(path.clone());
+                    }
+                    pending.push(path);
+                }
             }
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Makes directories, and those they lie in, as the layers have them.
@@ -88,23 +98,35 @@ fn make(top: &Path, marked: &[PathBuf], layers: usize) -> Result<()> {
     let mut all: Vec<&Path> = marked.iter().flat_map(|path| parts(path)).collect();
     all.sort(); // parents come before what is in them
     all.dedup();
+    sys::why("the image's own layer, on top of the others");
     sys::mkdir(top, 0o700).context("mkdir")?;
-    for path in &all {
-        sys::mkdir(top.join(path), 0o700).context("mkdir")?;
-    }
-    // The other way round, since whatever is made in a directory changes its time.
-    for path in all.into_iter().rev().chain([Path::new(".")]) {
-        let place = top.join(path);
-        match find(Path::new("."), path, layers) {
-            Some(Found { stat, .. }) => {
-                sys::lchown(&place, stat.uid(), stat.gid()).context("lchown")?;
-                sys::chmod(&place, stat.mode()).context("chmod")?;
-                sys::set_times(&place, &stat).context("utimensat")?;
-            }
-            None => sys::chmod(&place, USUAL_MODE).context("chmod")?,
+    sys::fold("directories that upper layers do not describe, as lower ones have them", || {
+        for path in &all {
+            sys::mkdir(top.join(path), 0o700).context("mkdir")?;
+        }
+        // The other way round, since whatever is made in a directory changes its time.
+        all.iter().rev().try_for_each(|path| describe(top, path, layers))
+    })?;
+    describe(top, Path::new("."), layers)
+}
+
+/// Gives a directory the owner, mode and time that the layers have for it.
+fn describe(top: &Path, path: &Path, layers: usize) -> Result<()> {
+    let place = top.join(path);
+    match find(Path::new("."), path, layers) {
+        Some(Found { stat, .. }) => {
+            sys::why("the owner is the one in the layer that describes it");
+            sys::lchown(&place, stat.uid(), stat.gid()).context("lchown")?;
+            sys::why("so is the mode");
+            sys::chmod(&place, stat.mode()).context("chmod")?;
+            sys::why("and the time");
+            sys::set_times(&place, &stat).context("utimensat")
+        }
+        None => {
+            sys::why("no layer describes it: the usual mode");
+            sys::chmod(&place, USUAL_MODE).context("chmod")
         }
     }
-    Ok(())
 }
 
 struct Found {
@@ -121,12 +143,15 @@ fn find(image: &Path, path: &Path, layers: usize) -> Option<Found> {
         let mut below = true;
         for part in [Path::new(".")].into_iter().chain(parts(path)) {
             let here = root.join(part);
+            sys::why("if possible: does this layer have it?");
             let Ok(stat) = sys::lstat(&here) else { break }; // this layer does not have it
             if !stat.is_dir() {
                 return None; // a whiteout or a file: what is below does not show
             }
+            sys::why("if possible: and does it hide what lies below it?");
             below &= !has(&here, OPAQUE_XATTR);
             if part == path {
+                sys::why("if possible: or does the layer name it in passing only?");
                 match has(&here, IMPLIED) {
                     true => marked_above = true,
                     false => return Some(Found { stat, marked_above }),

@@ -44,6 +44,7 @@ impl Progress {
             began: None,
         };
         // Lines that have scrolled away cannot be drawn again. Under -v other lines come between.
+        sys::why("if possible: is it a terminal, and does a line for each layer fit?");
         let fits = sys::window_size(sys::STDERR).is_ok_and(|(rows, columns)| rows > tasks.len() && columns >= 20);
         let terminal = fits && !sys::verbose();
         Progress { rows: tasks.iter().map(row).collect(), terminal, drawn: Instant::now(), lines: 0 }
@@ -61,7 +62,8 @@ impl Progress {
     pub fn state(&mut self, task: usize, state: &str) {
         let row = &mut self.rows[task];
         row.state = state.to_string();
-        row.began = (state == DOWNLOADING).then(|| (Instant::now(), row.have()));
+        // Nobody else looks at it.
+        row.began = (self.terminal && state == DOWNLOADING).then(|| (Instant::now(), row.have()));
     }
 
     pub fn event(&mut self, task: usize, event: &str) {
@@ -86,6 +88,7 @@ impl Progress {
     }
 
     fn redraw(&mut self) {
+        sys::why("if possible: it may have been made narrower");
         let columns = sys::window_size(sys::STDERR).map_or(80, |(_, columns)| columns);
         // Up to the first line; then each line, cut to the window, and the rest of it erased:
         // console_codes(4), CSI A and CSI K.
@@ -105,6 +108,7 @@ pub const DOWNLOADING: &str = "downloading";
 
 impl Row {
     fn have(&self) -> u64 {
+        sys::why("if possible: how much has come?");
         sys::lstat(&self.blob).map_or(0, |stat| stat.size()) // none yet, or none any more
     }
 
@@ -112,7 +116,8 @@ impl Row {
         let Some((began, before)) = self.began else { return format!("{}: {}", self.name, self.state) };
         let have = self.have();
         let done = bar(have, self.size);
-        let speed = have.saturating_sub(before) as f64 / began.elapsed().as_secs_f64().max(0.001);
+        let milliseconds = began.elapsed().as_millis().max(1);
+        let speed = u128::from(have.saturating_sub(before)) * 1000 / milliseconds;
         let (have, size, speed) = (human_size(have), human_size(self.size), human_size(speed as u64));
         format!("{}: {} {done} {have}/{size} {speed}/s", self.name, self.state)
     }

@@ -41,6 +41,7 @@ pub fn pull(store: &Store, reference: &Reference, options: &Options, map: &IdMap
     let lock = lock_and_sweep(store, map)?;
     let platform = options.platform.as_deref().map_or(Ok(Platform::here()), Platform::parse)?;
     let mirror = mirror(options.mirror.as_deref(), &store.root.join("mirror"))?;
+    sys::step("ask");
     let (mut registry, top) = Registry::open(reference, mirror.as_deref())?;
     let top_digest = top.digest.clone();
     let (manifest, json) = choose(&mut registry, top, &platform, reference)?;
@@ -54,8 +55,10 @@ pub fn pull(store: &Store, reference: &Reference, options: &Options, map: &IdMap
     let changed = is_new || !image::is_whole(store, &image.id, image.layers)?;
     if changed {
         let names = fetch_layers(store, &mut registry, &image, &layers, map, &lock)?;
+        sys::step("put");
         image::put(store, &image.id, &config, &manifest.bytes, &names, map)?;
     }
+    sys::step("put");
     image::link(store, reference, &image.id)?;
     let event = if changed { "pulled" } else { "up to date" };
     sys::print_error(format!("mydocker: {reference}: {event}, {top_digest}\n").as_bytes());
@@ -72,6 +75,7 @@ fn mirror(option: Option<&str>, file: &Path) -> Result<Option<String>> {
     if let Some(url) = std::env::var_os("MYDOCKER_MIRROR").filter(|url| !url.is_empty()) {
         return text(url).map(Some);
     }
+    sys::why("if there is one: the mirror's address, since sudo clears the environment");
     match sys::read_file(file, 4096) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().to_string()).filter(|url| !url.is_empty())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -161,6 +165,7 @@ fn fetch_layers(
     let mut tasks = Vec::new();
     for diff_id in image::stacked(&diff_ids) {
         let name = format!("{}{}", diff_id.trim_start_matches("sha256:"), map.key());
+        sys::why("if there is one: a layer that is here is not asked for again");
         if !store::exists(store.layers().join(&name))? {
             let (descriptor, _) = layers.iter().zip(&diff_ids).find(|(_, id)| *id == diff_id).ok_or_else(no_layer)?;
             tasks.push(Task { descriptor: descriptor.clone(), diff_id: diff_id.to_string(), name: name.clone() });
@@ -170,6 +175,7 @@ fn fetch_layers(
     if tasks.is_empty() {
         return Ok(names);
     }
+    sys::step("fetch");
     check_xattrs(store)?;
     let site = Site { store, map, tar: Tar::installed()? };
     match workers::fetch_all(&tasks, registry, &site) {
@@ -190,14 +196,16 @@ fn no_layer() -> Error {
 /// Of an image that was refused nothing stays, not even its good layers; unless another pull is under
 /// way, which may have found one of them. Then they stay until the next `rmi`.
 fn forget_layers(store: &Store, map: &IdMap, lock: &Fd) {
+    sys::why("if possible: alone, to remove what came of the image");
     if sys::flock(lock, libc::LOCK_EX | libc::LOCK_NB).is_ok() {
         // The refusal is the error to report.
-        let _kept_for_rmi = crate::rmi::collect_garbage(store, map);
+        let _kept_for_rmi = sys::if_possible(|| crate::rmi::collect_garbage(store, map));
     }
 }
 
 /// Whiteouts of a layer need `user.*` xattrs, and so does an overlay in a user namespace.
 fn check_xattrs(store: &Store) -> Result<()> {
+    sys::why("does the file system carry xattrs? overlayfs needs them in a user namespace");
     match sys::setxattr(store.layers(), "user.mydocker.probe", b"y") {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP)) => {
             let place = store.root.display();
@@ -211,17 +219,20 @@ fn check_xattrs(store: &Store) -> Result<()> {
 
 /// Locks the store for adding; when nobody else is at work, removes first what killed pulls have left.
 fn lock_and_sweep(store: &Store, map: &IdMap) -> Result<Fd> {
+    sys::why("the directory whose lock guards the images");
     if let Some(_alone) = image::try_lock(store, libc::LOCK_EX | libc::LOCK_NB)? {
         sweep(store, map)?;
     }
+    sys::why("the directory whose lock guards the images");
     image::lock(store, libc::LOCK_SH)
 }
 
 fn sweep(store: &Store, map: &IdMap) -> Result<()> {
     let now = sys::now();
-    for entry in std::fs::read_dir(store.tmp()).context("list the store's tmp")? {
-        let entry = entry.context("list the store's tmp")?;
-        let name = entry.file_name().to_string_lossy().into_owned();
+    sys::why("what have killed pulls left here?");
+    for entry in sys::list_path(store.tmp()).context("list the store's tmp")? {
+        let name = entry.name.to_string_lossy();
+        let path = store.tmp().join(&entry.name);
         // A layer, an image or a reference in the making is written under this lock alone; other
         // things are moved through here without it, but not for an hour.
         let in_the_making = name.contains(".layer") || name.starts_with("image-") || name.starts_with("reference-");
@@ -230,10 +241,15 @@ fn sweep(store: &Store, map: &IdMap) -> Result<()> {
             () if name.ends_with(".blob") => BLOB_AGE,
             () => OTHER_AGE,
         };
-        let Ok(stat) = sys::lstat(entry.path()) else { continue };
+        sys::why("if possible: how old is it?");
+        let Ok(stat) = sys::lstat(&path) else { continue };
         if now - stat.changed() >= age {
             // What cannot be removed is in nobody's way.
-            let _next_time = store::remove_tree_mapped(&entry.path(), map);
+            sys::why("too old to be of use");
+            let _next_time = sys::if_possible(|| match stat.is_dir() {
+                true => store::remove_tree_mapped(&path, map),
+                false => sys::unlink(&path).context("unlink"),
+            });
         }
     }
     Ok(())

@@ -165,6 +165,7 @@ impl Registry {
             let answer = response.and_then(|response| self.expect_content(&response, what).map(|()| response));
             match answer {
                 Err(failure) if again && failure.is_transient() && !failure.is_no_tls() => {
+                    sys::why("the server may be well again in a moment");
                     sys::poll(&mut [], RETRY_DELAY).context("poll")?;
                     again = false;
                 }
@@ -179,14 +180,20 @@ impl Registry {
         let mut tries = 0;
         let mut best = 0;
         loop {
+            sys::why("how much of it has come, in this pull or an earlier one?");
             let have = sys::fstat(file).context("fstat the blob")?.size();
             if have == descriptor.size {
                 return Ok(());
             }
+            if have > descriptor.size {
+                empty(file)?;
+                continue;
+            }
             let failure = match self.blob_from(have, descriptor, file) {
-                Ok(()) => continue,
+                Ok(()) => return Ok(()),
                 Err(failure) => failure,
             };
+            sys::why("did it get on?");
             let now = sys::fstat(file).context("fstat the blob")?.size();
             let start_over = failure.code == curl::EXIT_RANGE || failure.status == 416;
             tries = if now >= best + PROGRESS { 0 } else { tries + 1 };
@@ -195,9 +202,10 @@ impl Registry {
                 return Err(failure);
             }
             if start_over {
-                sys::ftruncate(file, 0).context("truncate the blob")?;
+                empty(file)?;
             } else {
                 // Twice as long each time: the registry may be restarting.
+                sys::why("the server may be well again in a moment");
                 sys::poll(&mut [], RETRY_DELAY << tries).context("poll")?;
             }
         }
@@ -205,18 +213,12 @@ impl Registry {
 
     /// One request for the blob's bytes from `have` on.
     fn blob_from(&mut self, have: u64, descriptor: &Descriptor, file: &Fd) -> Answer<()> {
-        if have > descriptor.size {
-            sys::ftruncate(file, 0).context("truncate the blob")?;
-            return Ok(());
-        }
         let path = format!("/v2/{}/blobs/{}", self.repository, descriptor.digest);
-        // A server that never stops sending shall not fill the disk; room for an error's text is left.
-        sys::why("a server that never stops sending shall not fill the disk");
-        sys::limit_file_size(Some(descriptor.size.saturating_add(64 * 1024))).context("setrlimit")?;
-        let answer = self.send(&path, &[], have, Body::File(file));
-        sys::limit_file_size(None).context("setrlimit")?;
-        let response = answer?;
+        // Room for an error's text is left.
+        let limit = descriptor.size.saturating_add(64 * 1024);
+        let response = self.send(&path, &[], have, Body::File { file, limit })?;
         self.expect_content(&response, "the blob")?;
+        sys::why("has all of it come?");
         let size = sys::fstat(file).context("fstat the blob")?.size();
         Ok(check_size("the blob", descriptor, size)?)
     }
@@ -232,8 +234,8 @@ impl Registry {
             request.headers.extend(self.authorization.iter().filter(|_| ours).map(|a| format!("Authorization: {a}")));
             let answer = curl::fetch(&request, body);
             let status = answer.as_ref().map_or_else(|failure| failure.status, |response| response.status);
-            if let (Body::File(file), false) = (body, is_content(status)) {
-                // What came was no part of the blob.
+            if let (Body::File { file, .. }, false) = (body, is_content(status)) {
+                sys::why("what came was no part of the blob");
                 sys::ftruncate(file, resume).context("truncate the blob")?;
             }
             let response = answer?;
@@ -307,7 +309,7 @@ impl Registry {
             return Err(Error::new(format!("{}: refused token server \"{}\"", self.host, printable(realm))).into());
         }
         let scope = format!("repository:{}:pull", self.repository);
-        let mut request = self.request(realm);
+        let mut request = Request { secret: true, ..self.request(realm) };
         request.form = vec![("scope", bearer.get("scope").map_or(scope, str::to_string))];
         request.form.extend(bearer.get("service").map(|service| ("service", service.to_string())));
         match login {
@@ -350,6 +352,12 @@ impl Registry {
         let code = if response.status >= 500 { 56 } else { 0 };
         Err(Failure { code, status: response.status, message })
     }
+}
+
+/// What is there cannot be the beginning of the blob.
+fn empty(file: &Fd) -> Result<()> {
+    sys::why("it cannot be the blob's beginning: from the start");
+    sys::ftruncate(file, 0).context("truncate the blob")
 }
 
 fn check_size(what: &str, descriptor: &Descriptor, size: u64) -> Result<()> {

@@ -32,6 +32,7 @@ struct Entry {
 
 /// What `mydocker images` prints, the newest image first.
 pub fn table(store: &Store) -> Result<String> {
+    sys::step("store");
     let mut entries = list(store)?;
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.created));
     let now = sys::now();
@@ -54,7 +55,8 @@ fn list(store: &Store) -> Result<Vec<Entry>> {
         for layer in layers_of(store, &id)? {
             let known = sizes.iter().find(|(name, _)| *name == layer).map(|(_, size)| *size);
             size += known.unwrap_or_else(|| {
-                let size = store::tree_size(&store.layers().join(&layer));
+                let measure = || store::tree_size(&store.layers().join(&layer));
+                let size = sys::fold("if possible: how much is in the layer?", measure);
                 sizes.push((layer, size));
                 size
             });
@@ -77,9 +79,12 @@ fn list(store: &Store) -> Result<Vec<Entry>> {
 /// line, in docker's words.
 pub fn remove(store: &Store, name: &str, force: bool, map: &IdMap) -> Result<String> {
     let unknown = || Error::new(format!("no such image: {}", printable(name)));
+    sys::step("store");
+    sys::why("if there is one: is there a store at all?");
     if !store::exists(store.tmp())? {
         return Err(unknown());
     }
+    sys::why("the directory whose lock guards the images");
     let _lock = lock(store, libc::LOCK_EX)?;
     let (ids, references) = contents(store)?;
     let exact = Reference::parse(name).ok().and_then(|wanted| references.iter().find(|(r, _)| *r == wanted));
@@ -103,6 +108,7 @@ pub fn remove(store: &Store, name: &str, force: bool, map: &IdMap) -> Result<Str
     let mut done = String::new();
     for reference in doomed {
         let link = store.images().join(reference.file_name());
+        sys::why("the name goes first: without one nobody finds the image");
         sys::unlink(&link).context(format_args!("unlink {}", link.display()))?;
         done.push_str(&format!("Untagged: {reference}\n"));
     }
@@ -142,6 +148,7 @@ fn contents(store: &Store) -> Result<(Vec<String>, Vec<(Reference, String)>)> {
             ids.push(name);
         } else if let Some(reference) = Reference::of_file_name(&name) {
             let link = store.images().join(&name);
+            sys::why("which image does the name stand for?");
             let target = sys::readlink(&link).context(format_args!("readlink {}", link.display()))?;
             references.push((reference, target.to_string_lossy().into_owned()));
         }
@@ -151,29 +158,31 @@ fn contents(store: &Store) -> Result<(Vec<String>, Vec<(Reference, String)>)> {
 
 /// The names in a directory, sorted; none where there is no directory.
 fn names(dir: &Path) -> Result<Vec<String>> {
-    let entries = match std::fs::read_dir(dir) {
+    sys::why("if there is one: what is in the store?");
+    let entries = match sys::list_path(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.context(format_args!("list {}", dir.display()))?,
     };
-    let mut names = Vec::new();
-    for entry in entries {
-        let name = entry.context(format_args!("list {}", dir.display()))?.file_name();
-        names.push(name.to_string_lossy().into_owned());
-    }
+    let mut names: Vec<String> = entries.iter().map(|entry| entry.name.to_string_lossy().into_owned()).collect();
     names.sort();
     Ok(names)
 }
 
-/// The layers that an image's links lead to.
+/// The layers that an image's links lead to. The image's own, and one that stands for a layer that a higher one
+/// hides, are directories.
 fn layers_of(store: &Store, id: &str) -> Result<Vec<String>> {
+    let dir = store.images().join(id);
     let mut layers = Vec::new();
-    for number in 0.. {
-        let link = store.images().join(id).join(number.to_string());
+    sys::why("if there is one: which layers does it stand on?");
+    let entries = match sys::list_path(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(layers),
+        entries => entries.context(format_args!("list {}", dir.display()))?,
+    };
+    for link in entries.iter().filter(|entry| entry.kind == libc::S_IFLNK).map(|entry| dir.join(&entry.name)) {
+        sys::why("if there is one: a layer of this image");
         match sys::readlink(&link) {
             Ok(target) => layers.extend(target.file_name().map(|name| name.to_string_lossy().into_owned())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-            // A directory: it stands for a layer that a higher one hides.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).context(format_args!("readlink {}", link.display())),
         }
     }
@@ -238,21 +247,20 @@ fn parse_time(text: &str) -> Option<i64> {
 
 /// Bytes as docker shows them, in powers of a thousand: `4.26MB`.
 pub fn human_size(bytes: u64) -> String {
-    let mut size = bytes as f64;
-    for unit in ["B", "kB", "MB", "GB"] {
-        if size < 1000.0 {
-            let digits = if unit == "B" || size >= 100.0 {
-                0
-            } else if size >= 10.0 {
-                1
-            } else {
-                2
+    let mut unit = 1;
+    for name in ["B", "kB", "MB", "GB", "TB"] {
+        let (whole, parts) = (bytes / unit, bytes % unit);
+        if whole < 1000 || name == "TB" {
+            return match whole {
+                _ if unit == 1 => format!("{whole}{name}"),
+                0..=9 => format!("{whole}.{:02}{name}", parts / (unit / 100)),
+                10..=99 => format!("{whole}.{}{name}", parts / (unit / 10)),
+                _ => format!("{whole}{name}"),
             };
-            return format!("{size:.digits$}{unit}");
         }
-        size /= 1000.0;
+        unit *= 1000;
     }
-    format!("{size:.2}TB")
+    String::new()
 }
 
 #[cfg(test)]
@@ -280,6 +288,6 @@ mod tests {
     #[test]
     fn sizes_are_short() {
         assert_eq!([0, 999, 4260, 4_260_000, 123_400_000].map(human_size), ["0B", "999B", "4.26kB", "4.26MB", "123MB"]);
-        assert_eq!(human_size(u64::MAX), "18446744.07TB");
+        assert_eq!(human_size(u64::MAX), "18446744TB");
     }
 }

@@ -104,7 +104,7 @@ const FLAGS: &[(&str, c_ulong, bool)] = &[
 const REASONS: &[(&str, &str)] = &[
     ("/proc", "the container sees its own processes only"),
     ("/sys", "the kernel's view of this network namespace, read-only"),
-    ("/sys/fs/cgroup", "the container's own cgroup reads as /"),
+    ("/sys/fs/cgroup", "if there is one: the container's own cgroup reads as /"),
     ("/dev/pts", "terminals of the container's own"),
     ("/dev/shm", "POSIX shared memory, shm_open(3)"),
     ("/dev/mqueue", "message queues of this IPC namespace, mq_overview(7)"),
@@ -181,11 +181,13 @@ fn devices() -> Result<()> {
 /// A volume. Its place is named by the user but lies in a stranger's tree, which may have a link there
 /// (CVE-2021-30465). /proc/self/fd is how mount(2) takes a descriptor.
 fn volume(mount: &Mount) -> Result<()> {
+    sys::why("a directory or file of the host, held open");
     let source = sys::open(&mount.source, libc::O_PATH, 0)
         .context(format_args!("open the volume {}", mount.source.display()))?;
+    sys::why("which of both?");
     let is_dir = sys::fstat(&source).context("fstat")?.is_dir();
     let place = place_inside(&mount.destination, is_dir)?;
-    sys::why("a directory or file of the host");
+    sys::why("what the user hands over, through descriptors: no link in the image leads elsewhere (CVE-2021-30465)");
     sys::mount(source.path(), place.path(), "", MS_BIND | MS_REC, "").context(format_args!(
         "bind {} on {}",
         mount.source.display(),
@@ -215,18 +217,21 @@ fn tmpfs(mount: &Mount) -> Result<()> {
 /// Opens a place inside the root, and makes what is missing of it: directories, at the end a directory or an
 /// empty file. Whatever links there are, they end inside.
 fn place_inside(destination: &Path, is_dir: bool) -> Result<Fd> {
+    sys::why("the container's root, which no path leads out of");
     let root = sys::open(".", libc::O_PATH | libc::O_DIRECTORY, 0).context("open the container's root")?;
     let mut at: Option<Fd> = None;
     let mut done = PathBuf::new();
     let mut names = below(destination).iter().peekable();
     while let Some(name) = names.next() {
         done.push(name);
+        sys::why("if there is one: the place in the container, resolved inside its root");
         let here = match sys::openat2_in_root(&root, &done, libc::O_PATH, 0) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let parent = at.as_ref().unwrap_or(&root);
                 let as_file = names.peek().is_none() && !is_dir;
                 make_entry(parent, name.as_ref(), as_file)
                     .context(format_args!("make /{} in the container", done.display()))?;
+                sys::why("now that it is there");
                 sys::openat2_in_root(&root, &done, libc::O_PATH, 0)
             }
             opened => opened,
@@ -237,6 +242,7 @@ fn place_inside(destination: &Path, is_dir: bool) -> Result<Fd> {
 }
 
 fn make_entry(parent: &Fd, name: &Path, as_file: bool) -> io::Result<()> {
+    sys::why("a place to mount on");
     if !as_file {
         return sys::mkdirat(parent, name, 0o755);
     }
@@ -246,9 +252,11 @@ fn make_entry(parent: &Fd, name: &Path, as_file: bool) -> io::Result<()> {
 
 /// `mkdir -p`, of an absolute path, once the container's root is ours.
 pub fn make_dirs(path: &Path) -> Result<()> {
+    sys::why("if possible: a directory that the image has not");
     let made = match sys::mkdir(path, 0o755) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             make_dirs(path.parent().unwrap_or(Path::new("/")))?;
+            sys::why("now that what is above it is there");
             sys::mkdir(path, 0o755)
         }
         made => made,
@@ -283,7 +291,7 @@ fn mask() -> Result<()> {
 
 /// `false`: there is nothing to mask.
 fn mask_with(source: impl AsRef<Path>, path: &str, kind: &str, flags: c_ulong) -> Result<bool> {
-    sys::why("masked: it tells of the host");
+    sys::why("if there is one: masked, for it tells of the host");
     match sys::mount(source, below(Path::new(path)), kind, flags, "") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         masked => masked.map(|()| true).context(format_args!("mask {path}")),
@@ -296,7 +304,7 @@ fn read_only_paths() -> Result<()> {
     let flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
     for path in READ_ONLY_PATHS {
         let place = below(Path::new(path));
-        sys::why("a mount of its own, whose flags can be changed");
+        sys::why("if there is one: a mount of its own, whose flags can be changed");
         match sys::mount(place, place, "", MS_BIND, "") {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             bound => bound.context(format_args!("bind {path} on itself"))?,

@@ -31,6 +31,7 @@ impl Container {
             // Somebody has tidied up `containers` itself.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 store::make_dir(&store.containers(), 0o700)?;
+                sys::why("now that what is above it is there");
                 sys::mkdir(&dir, 0o700)
             }
             made => made,
@@ -49,6 +50,7 @@ impl Container {
     /// Claims a name: a symbolic link, which only one can make.
     pub fn claim_name(&self, store: &Store, name: &str) -> Result<()> {
         let link = store.containers().join(name);
+        sys::why("a name, which only one container can have");
         match sys::symlink(&self.id, &link) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 Err(Error::new(format!("the container name {name} is in use")).hint(format_args!("mydocker rm {name}")))
@@ -59,11 +61,19 @@ impl Container {
 
     /// The container runs, its first process is `pid`.
     pub fn running(&self, pid: Pid) -> Result<()> {
-        self.line(object([("status", "running".into()), ("pid", Json::Int(pid.into())), ("at", sys::now().into())]))
+        sys::why("what `ps` will say of it");
+        let (at, clock) = (sys::now(), (sys::clock() / 1000) as i64);
+        self.line(object([
+            ("status", "running".into()),
+            ("pid", Json::Int(pid.into())),
+            ("at", at.into()),
+            ("clock", clock.into()),
+        ]))
     }
 
     /// The container's command has ended.
     pub fn stopped(&self, code: i32) -> Result<()> {
+        sys::why("how it ended");
         self.line(object([
             ("status", "stopped".into()),
             ("exitCode", Json::Int(code.into())),
@@ -96,9 +106,17 @@ pub struct Listed {
     pub id: String,
     /// The first process that its engine wrote down.
     pub pid: Option<Pid>,
+    /// When it did.
+    began: Moment,
     /// `None`: its config cannot be read, the engine was killed before it was written.
     pub bundle: Option<Bundle>,
     pub status: Status,
+}
+
+/// A moment by both clocks, in milliseconds: since 1970, and since the machine started.
+struct Moment {
+    date: i64,
+    clock: i64,
 }
 
 #[derive(Debug, PartialEq)]
@@ -120,32 +138,37 @@ pub enum Status {
 /// All containers, the newest first.
 pub fn list(store: &Store) -> Result<Vec<Listed>> {
     let dir = store.containers();
-    let entries = match std::fs::read_dir(&dir) {
+    sys::why("if there is one: the containers, a directory each");
+    let entries = match sys::list_path(&dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.context(format_args!("open {}", dir.display()))?,
+        entries => entries.context(format_args!("list {}", dir.display()))?,
     };
     let mut all = Vec::new();
     for entry in entries {
-        let entry = entry.context(format_args!("read {}", dir.display()))?;
         // A symbolic link is a name; the directory comes by itself.
-        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_dir && entry.file_name().to_str().is_some_and(is_id) {
-            all.push(look(&dir.join(entry.file_name()), &entry.file_name().to_string_lossy()));
+        if let (libc::S_IFDIR, Some(id)) = (entry.kind, entry.name.to_str().filter(|name| is_id(name))) {
+            all.push(look(&dir.join(id), id));
         }
     }
     all.sort_by_key(|listed| std::cmp::Reverse(listed.bundle.as_ref().map_or(0, |bundle| bundle.created)));
     Ok(all)
 }
 
-fn look(dir: &Path, id: &str) -> Listed {
+/// What is known of the container in this directory.
+pub fn look(dir: &Path, id: &str) -> Listed {
+    sys::why("if possible: what it was to be");
     let bundle = sys::read_file(dir.join("config.json"), 64 << 20).ok();
     let bundle = bundle.and_then(|text| json::parse(&text).ok()).and_then(|config| Bundle::from_json(&config));
+    sys::why("if possible: what became of it");
     let text = sys::read_file(dir.join("state"), 1 << 20).unwrap_or_default();
     let lines: Vec<Json> =
         String::from_utf8_lossy(&text).lines().map(|line| json::parse(line.as_bytes()).unwrap_or(Json::Null)).collect();
-    let pid = lines.iter().find_map(|line| Pid::try_from(line.get("pid").int()?).ok());
+    let running = lines.iter().find(|line| line.get("pid").int().is_some()).unwrap_or(&Json::Null);
+    let pid = running.get("pid").int().and_then(|pid| Pid::try_from(pid).ok());
+    let number = |name: &str| running.get(name).int().unwrap_or(0);
+    let began = Moment { date: number("at").saturating_mul(1000), clock: number("clock") };
     let status = status(lines.last().unwrap_or(&Json::Null), is_locked(&dir.join("state")));
-    Listed { id: id.to_string(), pid, bundle, status }
+    Listed { id: id.to_string(), pid, began, bundle, status }
 }
 
 /// The last line, and whether its engine lives.
@@ -160,7 +183,9 @@ fn status(last: &Json, locked: bool) -> Status {
 }
 
 fn is_locked(file: &Path) -> bool {
+    sys::why("if possible: its state, to look whether it is locked");
     let Ok(file) = sys::open(file, libc::O_RDONLY, 0) else { return false };
+    sys::why("if possible: locked (EAGAIN) means that its engine lives");
     matches!(sys::flock(&file, libc::LOCK_SH | libc::LOCK_NB), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
@@ -173,7 +198,7 @@ pub fn remove(store: &Store, wanted: &str, force: bool, map: &IdMap) -> Result<S
         return Err(Error::new(format!("container {wanted} is running")).hint("end it first, or rm -f"));
     }
     if let Some(pid) = listed.pid {
-        end_process(&id, pid)?;
+        end_process(&id, pid, &listed.began)?;
     }
     if running {
         wait_for_engine(&store.containers().join(&id).join("state"))?;
@@ -189,26 +214,50 @@ pub fn remove(store: &Store, wanted: &str, force: bool, map: &IdMap) -> Result<S
 /// Ends the container's first process, and with it all others (pid_namespaces(7)). It may live on although its
 /// engine was killed: a process can ask the kernel to forget the parent-death signal, and execve of a setuid program
 /// forgets it too, prctl(2). The number may long be somebody else's: the process is held by a pidfd first, and then
-/// known by its root, an overlay whose upper directory is this container's.
-fn end_process(id: &str, pid: Pid) -> Result<()> {
+/// must prove to be the one.
+fn end_process(id: &str, pid: Pid, began: &Moment) -> Result<()> {
     if pid <= 1 {
         return Ok(());
     }
+    sys::why("if possible: the first process, held so that its number cannot become another's");
     let Ok(process) = sys::pidfd_open(pid) else { return Ok(()) };
-    let mounts = sys::open(format!("/proc/{pid}/mountinfo"), libc::O_RDONLY, 0);
-    let mounts = mounts.and_then(|file| sys::read_to_end(&file, 16 << 20)).unwrap_or_default();
-    let upper = format!("upperdir=../../containers/{id}/upper");
-    if !String::from_utf8_lossy(&mounts).contains(&upper) {
+    if !has_root_of(id, pid) && !started_before(pid, began) {
         return Ok(());
     }
+    sys::why("it ends, and with it all in its pid namespace");
     match sys::pidfd_send_signal(&process, libc::SIGKILL) {
         Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error).context(format_args!("kill {pid}")),
         // A pidfd is readable when its process has ended: pidfd_open(2).
         _ => {
             let mut ended = [libc::pollfd { fd: process.raw(), events: libc::POLLIN, revents: 0 }];
+            sys::why("until it has ended");
             sys::poll(&mut ended, PATIENCE).context("poll").map(drop)
         }
     }
+}
+
+/// Whether a process has the container's root: an overlay whose upper directory is this container's.
+fn has_root_of(id: &str, pid: Pid) -> bool {
+    sys::why("if possible: is it this container's? its root tells");
+    let mounts = sys::open(format!("/proc/{pid}/mountinfo"), libc::O_RDONLY, 0);
+    let mounts = mounts.and_then(|file| sys::read_to_end(&file, 16 << 20)).unwrap_or_default();
+    String::from_utf8_lossy(&mounts).contains(&format!("upperdir=../../containers/{id}/upper"))
+}
+
+/// A process that has chrooted in its container shows no mounts any more. When the engine wrote the number down, it
+/// was its child's: who has it now and was there before that is the one. Only within one boot, and while nobody has
+/// set the clock, do both clocks tell the same time.
+fn started_before(pid: Pid, began: &Moment) -> bool {
+    let now = Moment { date: sys::now().saturating_mul(1000), clock: (sys::clock() / 1000) as i64 };
+    let boot = |moment: &Moment| moment.date.saturating_sub(moment.clock);
+    sys::why("if possible: or has it had this number since its engine wrote it down?");
+    let stat = sys::read_file(format!("/proc/{pid}/stat"), 64 * 1024).unwrap_or_default();
+    let stat = String::from_utf8_lossy(&stat);
+    // Field 22, the 20th behind the name, which may hold anything: hundredths of a second since boot, proc(5).
+    let behind_name = stat.rsplit(')').next().unwrap_or_default();
+    let started = behind_name.split_whitespace().nth(19).and_then(|ticks| ticks.parse::<i64>().ok());
+    let same_boot = boot(&now).abs_diff(boot(began)) <= 2000;
+    same_boot && started.is_some_and(|ticks| ticks.saturating_mul(10) <= began.clock)
 }
 
 /// How long `rm -f` waits for a process or an engine to end, in milliseconds.
@@ -221,6 +270,7 @@ fn wait_for_engine(state: &Path) -> Result<()> {
         if !is_locked(state) {
             return Ok(());
         }
+        sys::why("a moment, for its engine to end");
         sys::poll(&mut [], STEP).context("poll")?;
     }
     Err(Error::new("the container has ended, its engine has not").hint("is that stopped? kill -CONT, or kill -9"))
@@ -230,7 +280,9 @@ fn wait_for_engine(state: &Path) -> Result<()> {
 fn remove_files(store: &Store, id: &str, name: &str, map: &IdMap) -> Result<()> {
     if !name.is_empty() && name != id {
         let link = store.containers().join(name);
+        sys::why("if possible: is the name still this container's?");
         if sys::readlink(&link).is_ok_and(|target| target == Path::new(id)) {
+            sys::why("the name goes first: what is left then can still be removed");
             sys::unlink(&link).context(format_args!("unlink {}", link.display()))?;
         }
     }
@@ -238,15 +290,17 @@ fn remove_files(store: &Store, id: &str, name: &str, map: &IdMap) -> Result<()> 
 }
 
 /// The id that a name, an id or the only id beginning so stands for.
-fn find(store: &Store, wanted: &str) -> Result<String> {
+pub fn find(store: &Store, wanted: &str) -> Result<String> {
     let unknown = || Error::new(format!("no such container: {}", printable(wanted))).hint("mydocker ps -a lists them");
     if !store::is_plain_name(wanted.as_ref()) {
         return Err(unknown());
     }
     let path = store.containers().join(wanted);
+    sys::why("if possible: is it a name?");
     if let Ok(target) = sys::readlink(&path) {
         // A name leads to an id beside it and nowhere else.
         let id = target.to_string_lossy().into_owned();
+        sys::why("if possible: the container of that name");
         let beside = is_id(&id) && sys::lstat(store.containers().join(&id)).is_ok_and(|stat| stat.is_dir());
         return if beside { Ok(id) } else { Err(unknown()) };
     }

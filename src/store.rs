@@ -15,13 +15,14 @@
 //! [`IdMap::key`]. Everything appears by one rename(2) and is removed by a rename into `tmp` first:
 //! a kill at any moment leaves a whole thing, or nothing that counts.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
 use crate::idmap::IdMap;
-use crate::sys::{self, Fd};
+use crate::sys::{self, Entry, Fd};
 use crate::whiteout::OPAQUE_XATTR;
 
 /// The root of the store.
@@ -34,7 +35,7 @@ impl Store {
     /// The caller's store; nothing is made yet.
     pub fn of_caller() -> Result<Store> {
         let store = Store::place()?;
-        sys::why("the store must be the caller's own");
+        sys::why("if there is one: the store must be the caller's own");
         store.check_owner()?;
         Ok(store)
     }
@@ -69,16 +70,23 @@ impl Store {
 
     /// Makes what is missing; the skeleton appears by one rename.
     pub fn create(&self) -> Result<()> {
-        let parent = self.root.parent().unwrap_or(&self.root);
-        std::fs::create_dir_all(parent).context(format_args!("mkdir {}", parent.display()))?;
-        for dir in [&self.root, &self.images(), &self.layers(), &self.tmp(), &self.containers()] {
-            make_dir(dir, 0o700)?;
+        self.make_root()?;
+        for (dir, reason) in [
+            (self.images(), "unless it is there: a directory for each image, a symlink for each reference"),
+            (self.layers(), "unless it is there: a directory for each layer"),
+            (self.tmp(), "unless it is there: for what is in the making"),
+            (self.containers(), "unless it is there: a directory for each container"),
+        ] {
+            sys::why(reason);
+            make_dir(&dir, 0o700)?;
         }
+        sys::why("if there is one: the layer that lies above those of every image");
         if exists(self.skeleton())? {
             return Ok(());
         }
         let making = self.fresh_tmp("skeleton")?;
         make_skeleton(&making)?;
+        sys::why("unless it is there: whole, it appears at once");
         match sys::rename(&making, self.skeleton()) {
             // Another engine was faster.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ENOTEMPTY)) => {
@@ -86,6 +94,25 @@ impl Store {
             }
             renamed => renamed.context(format_args!("rename {}", making.display())),
         }
+    }
+
+    /// Makes the store's own directory, and those above it that are missing.
+    fn make_root(&self) -> Result<()> {
+        let mut missing = Vec::new();
+        for dir in self.root.ancestors() {
+            sys::why("if there is one: the store, or the way to it");
+            if exists(dir)? {
+                break;
+            }
+            missing.push(dir);
+        }
+        for dir in missing.into_iter().rev() {
+            let is_store = dir == self.root;
+            let reason = "closed to others: it holds setuid files of strangers";
+            sys::why(if is_store { reason } else { "the way to the store" });
+            make_dir(dir, if is_store { 0o700 } else { 0o777 })?;
+        }
+        Ok(())
     }
 
     pub fn skeleton(&self) -> PathBuf {
@@ -117,6 +144,7 @@ impl Store {
     /// What belongs to subordinate ids is removed inside the id map.
     pub fn remove(&self, path: &Path, map: &IdMap) -> Result<()> {
         let doomed = self.fresh_tmp("removed")?;
+        sys::why("out of sight at once: what is left of it after a kill counts for nothing");
         rename_mapped(path, &doomed, map)?;
         remove_tree_mapped(&doomed, map)
     }
@@ -125,11 +153,34 @@ impl Store {
 /// Moves a file or directory, if need be as root of the user namespace that it belongs to: a directory
 /// that gets another parent must be writable itself, for its `..` changes; rename(2), EACCES.
 pub fn rename_mapped(from: &Path, to: &Path, map: &IdMap) -> Result<()> {
-    let rename = || sys::rename(from, to).context(format_args!("rename {} to {}", from.display(), to.display()));
-    match rename() {
-        Err(error) if matches!(error.errno, Some(libc::EACCES | libc::EPERM)) => map.enter(0, rename)?.wait(),
-        renamed => renamed,
+    mapped(map, || sys::rename(from, to).context(format_args!("rename {} to {}", from.display(), to.display())))
+}
+
+/// Removes a tree, if need be as root of the user namespace that its files belong to.
+pub fn remove_tree_mapped(path: &Path, map: &IdMap) -> Result<()> {
+    mapped(map, || remove_tree(path).context(format_args!("remove {}", path.display())))
+}
+
+/// Does something with files as the caller, and where that may not, as root of the user namespace of their ids.
+fn mapped(map: &IdMap, job: impl Fn() -> Result<()>) -> Result<()> {
+    let done = if map.is_root() { job() } else { sys::if_possible(&job) };
+    let again = match done.as_ref().map_err(|error| error.errno) {
+        Ok(()) => false,
+        // Of root, too: one without its capabilities.
+        Err(Some(libc::EACCES | libc::EPERM)) => true,
+        // There is something else in its place.
+        Err(Some(libc::EEXIST | libc::ENOTEMPTY)) => false,
+        Err(_) => !map.is_root(),
+    };
+    if !again {
+        return done;
     }
+    sys::why("the files are of ids that the user has: root of those may do it");
+    let job = || {
+        sys::why("now as their root");
+        job()
+    };
+    map.enter(0, job)?.wait()
 }
 
 /// Devices that every container has (runtime-spec config-linux.md, "Default Devices").
@@ -148,9 +199,11 @@ const DEVICE_LINKS: &[(&str, &str)] = &[
 /// for the devices to be bound on. They are opaque, so what an image has under these names, a symbolic
 /// link to somewhere else for one (CVE-2019-19921, CVE-2025-31133), is never seen.
 fn make_skeleton(place: &Path) -> Result<()> {
+    sys::why("the layer above those of every image, in the making");
     make_dir(place, 0o755)?;
     for name in ["proc", "sys", "dev", "dev/pts", "dev/shm", "dev/mqueue"] {
         let dir = place.join(name);
+        sys::why("a file system of the kernel's is mounted here");
         make_dir(&dir, 0o755)?;
         if !name.contains('/') {
             set_opaque(&dir)?;
@@ -158,10 +211,12 @@ fn make_skeleton(place: &Path) -> Result<()> {
     }
     for name in DEVICES {
         let file = place.join("dev").join(name);
+        sys::why("an empty file: the host's device is bound over it");
         sys::mknod(&file, libc::S_IFREG | 0o666, 0).context(format_args!("mknod {}", file.display()))?;
     }
     for (name, target) in DEVICE_LINKS {
         let link = place.join("dev").join(name);
+        sys::why("a name that programs expect in /dev");
         sys::symlink(target, &link).context(format_args!("symlink {}", link.display()))?;
     }
     Ok(())
@@ -169,6 +224,7 @@ fn make_skeleton(place: &Path) -> Result<()> {
 
 /// Overlayfs's mark for a directory that hides what lies below it.
 fn set_opaque(dir: &Path) -> Result<()> {
+    sys::why("overlayfs's mark: what an image has under this name is never seen (CVE-2019-19921)");
     match sys::setxattr(dir, OPAQUE_XATTR, b"y") {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EPERM)) => {
             let place = dir.display();
@@ -199,6 +255,7 @@ pub fn make_dir(path: &Path, mode: u32) -> Result<()> {
 
 pub fn exists(path: impl AsRef<Path>) -> Result<bool> {
     let path = path.as_ref();
+    sys::why_else("if there is one: then it is left as it is");
     match sys::lstat(path) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -206,83 +263,106 @@ pub fn exists(path: impl AsRef<Path>) -> Result<bool> {
     }
 }
 
-/// Removes a tree, if need be as root of the user namespace that its files belong to.
-pub fn remove_tree_mapped(path: &Path, map: &IdMap) -> Result<()> {
-    let removed = remove_tree(path);
-    match &removed {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM)) => {}
-        _ => return removed.context(format_args!("remove {}", path.display())),
-    }
-    map.enter(0, || remove_tree(path).context(format_args!("remove {}", path.display())))?.wait()
-}
+/// More entries at the top of a tree are not told one by one.
+const FEW: usize = 20;
 
-/// Removes a file or a whole tree. No symbolic link is followed. A tree of any depth needs three
+/// Removes a directory and all that is in it. No symbolic link is followed. A tree of any depth needs two
 /// descriptors and no recursion: what lies deeper is moved up beside its parent first.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
+    sys::why("if there is one: it is emptied through this, whatever becomes of its name");
+    let top = match sys::open(path, LISTING, 0) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        top => top?,
     };
-    let parent = sys::open(parent, libc::O_PATH | libc::O_DIRECTORY, 0)?;
-    if remove_entry(&parent, Path::new(name))? {
-        return Ok(());
-    }
-    let top = open_dir(&parent, Path::new(name))?;
-    let mut moved = 0u64;
     loop {
-        let full: Vec<PathBuf> = remove_entries(&top, path)?;
-        if full.is_empty() {
-            return sys::unlinkat(&parent, name, libc::AT_REMOVEDIR);
+        sys::why("what is to be removed");
+        let some = sys::list_some(&top)?;
+        let (count, mut full) = (some.len(), Vec::new());
+        let clear = || remove_entries(&top, some, &mut full);
+        match count {
+            0..=FEW => clear(),
+            _ => sys::fold("what is at its top", clear),
+        }?;
+        if !full.is_empty() {
+            sys::fold("what lies deeper: emptied, and its own directories moved up first", || level(&top, full))?;
         }
-        for dir in full {
-            let inner = open_dir(&top, &dir)?;
-            for deeper in remove_entries(&inner, &path.join(&dir))? {
-                moved += 1;
-                let free = format!(".removed-{moved}-{}", std::process::id());
-                sys::renameat(&inner, &deeper, &top, free)?;
+        sys::why("if it is empty: now itself");
+        match sys::rmdir(path) {
+            Err(error) if is_taken(&error) && count > 0 => {} // the next entries
+            removed => return removed.or_else(gone_is_fine),
+        }
+    }
+}
+
+/// How a directory is opened to be listed or emptied: itself, not what a link leads to.
+const LISTING: i32 = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+
+/// Removes these directories of `top`; what lies in them is moved up to `top` before its turn comes.
+fn level(top: &Fd, mut full: Vec<OsString>) -> io::Result<()> {
+    let mut moved = 0u64;
+    while let Some(name) = full.pop() {
+        let dir = match sys::openat(Some(top), &name, LISTING, 0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            dir => dir?,
+        };
+        loop {
+            let some = sys::list_some(&dir)?;
+            let (count, mut inner) = (some.len(), Vec::new());
+            remove_entries(&dir, some, &mut inner)?;
+            for deeper in inner {
+                full.push(move_up(&dir, &deeper, top, &mut moved)?);
             }
-            sys::unlinkat(&top, &dir, libc::AT_REMOVEDIR)?;
+            match sys::unlinkat(top, &name, libc::AT_REMOVEDIR) {
+                Err(error) if is_taken(&error) && count > 0 => {} // the next entries
+                removed => break removed.or_else(gone_is_fine)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Moves a directory to `top`, under the first free name after number `moved`.
+fn move_up(dir: &Fd, name: &OsStr, top: &Fd, moved: &mut u64) -> io::Result<OsString> {
+    loop {
+        *moved += 1;
+        let free = OsString::from(format!(".removed-{moved}"));
+        match sys::renameat(dir, name, top, &free) {
+            // Not so free: the tree comes from a stranger.
+            Err(error) if is_taken(&error) => {}
+            renamed => return renamed.map(|()| free),
         }
     }
 }
 
-/// Removes what can be removed in `dir` and returns the directories that are not empty.
-fn remove_entries(dir: &Fd, path: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut full = Vec::new();
-    for entry in std::fs::read_dir(dir.path()).map_err(|error| no_proc(error, path))? {
-        let name = PathBuf::from(entry?.file_name());
-        if !remove_entry(dir, &name)? {
-            full.push(name);
+/// Removes these entries of `dir`, files and empty directories; other directories are added to `full`. An empty one
+/// goes even where the caller may not look into it: overlayfs leaves such a one.
+fn remove_entries(dir: &Fd, some: Vec<Entry>, full: &mut Vec<OsString>) -> io::Result<()> {
+    for entry in some {
+        if entry.kind == libc::S_IFDIR {
+            sys::why("if possible: it may be empty");
+            match sys::unlinkat(dir, &entry.name, libc::AT_REMOVEDIR) {
+                Ok(()) => {}
+                Err(_) => full.push(entry.name),
+            }
+        } else {
+            sys::why("if there is one: only an empty directory can be removed");
+            sys::unlinkat(dir, &entry.name, 0).or_else(gone_is_fine)?;
         }
     }
-    Ok(full)
+    Ok(())
 }
 
-/// `/proc/self/fd/N` is gone where /proc is not mounted; nothing else makes an open directory vanish.
-fn no_proc(error: io::Error, path: &Path) -> io::Error {
+/// There is something in the directory, or of that name.
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST | libc::ENOTDIR))
+}
+
+/// Somebody else has removed it.
+fn gone_is_fine(error: io::Error) -> io::Result<()> {
     match error.kind() {
-        io::ErrorKind::NotFound => io::Error::other(format!("cannot list {}: is /proc mounted?", path.display())),
-        _ => error,
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
     }
-}
-
-/// Removes one entry; `false` when it is a directory that is not empty. One that is not there is fine.
-fn remove_entry(dir: &Fd, name: &Path) -> io::Result<bool> {
-    let removed = match sys::unlinkat(dir, name, 0) {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EISDIR | libc::EPERM)) => {
-            sys::unlinkat(dir, name, libc::AT_REMOVEDIR)
-        }
-        removed => removed,
-    };
-    match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST)) => Ok(false),
-        Err(error) => Err(error),
-        Ok(()) => Ok(true),
-    }
-}
-
-fn open_dir(dir: &Fd, name: &Path) -> io::Result<Fd> {
-    sys::openat(Some(dir), name, libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0)
 }
 
 /// The bytes that a tree takes on disk by its files' lengths, links counted once each.
@@ -291,11 +371,14 @@ pub fn tree_size(path: &Path) -> u64 {
     let mut total = 0;
     while let Some(dir) = pending.pop() {
         // A directory of another id may be closed to the user: its bytes are then not counted.
-        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
-            match sys::lstat(entry.path()) {
-                Ok(stat) if stat.is_dir() => pending.push(entry.path()),
-                Ok(stat) if stat.kind() == libc::S_IFREG => total += stat.size(),
-                _ => {}
+        let Ok(open) = sys::open(&dir, LISTING, 0) else { continue };
+        while let Some(some) = sys::list_some(&open).ok().filter(|some| !some.is_empty()) {
+            for Entry { name, kind } in some {
+                match kind {
+                    libc::S_IFDIR => pending.push(dir.join(name)),
+                    libc::S_IFREG => total += sys::fstatat(&open, &name).map_or(0, |stat| stat.size()),
+                    _ => {}
+                }
             }
         }
     }
@@ -303,7 +386,7 @@ pub fn tree_size(path: &Path) -> u64 {
 }
 
 /// Whether `name` may be the name of a file in the store: not empty, no slash, not hidden.
-pub fn is_plain_name(name: &std::ffi::OsStr) -> bool {
+pub fn is_plain_name(name: &OsStr) -> bool {
     let bytes = name.as_bytes();
     !bytes.is_empty() && bytes.len() <= 255 && bytes[0] != b'.' && !bytes.contains(&b'/') && !bytes.contains(&0)
 }
@@ -337,6 +420,24 @@ mod tests {
         assert_eq!(std::fs::read(&canary).unwrap(), b"alive");
         remove_tree(&dir).unwrap();
         remove_tree(&dir).unwrap(); // a second time: nothing there, nothing wrong
+    }
+
+    #[test]
+    fn a_strangers_tree_is_removed_whatever_its_names_and_modes() {
+        let dir = scratch();
+        let tree = dir.join("tree");
+        for path in ["a/b/c", "a/d/e", ".removed-1/x/y", ".removed-2/x", ".removed-3", "closed/inside", "none"] {
+            std::fs::create_dir_all(tree.join(path)).unwrap();
+        }
+        std::fs::write(tree.join("a/b/.removed-1"), "x").unwrap();
+        for number in 0..3000 {
+            std::fs::write(tree.join(format!("a/{number:0>200}")), "").unwrap(); // more than one getdents64
+            std::fs::create_dir(tree.join(format!("{number:0>200}"))).unwrap();
+        }
+        sys::chmod(tree.join("none"), 0).unwrap(); // empty: nobody needs to look into it
+        remove_tree(&tree).unwrap();
+        assert!(!exists(&tree).unwrap());
+        remove_tree(&dir).unwrap();
     }
 
     #[test]

@@ -2,139 +2,41 @@
 //!
 //! This is the only file with `unsafe`. A function here does what its man page says and nothing
 //! else: it turns paths into C strings, -1 into `io::Error`, new descriptors into [`Fd`], and it
-//! *tells*: under `-v` every call is printed as strace would print it, who made it in front and,
-//! when the caller said [`why`], the reason behind it.
+//! *tells* (tell.rs): under `-v` every call is a line on standard error, as strace would write it. Where the C
+//! library would make another call than the one it is named after, the kernel is asked directly, so that
+//! `strace` shows the name that stands here.
 //!
 //! What is not one system call but a few that always go together stands at the end:
-//! [`read_file`], [`write_file`], [`spawn`], [`send_message`] and [`receive_message`].
+//! [`read_file`], [`write_file`], [`list`], [`spawn`], [`send_message`] and [`receive_message`].
 
-use std::cell::Cell;
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{c_char, c_int, c_long, c_ulong};
 
+use crate::show::*;
+use crate::tell::{secret, tell, tell_before, tell_failed, tell_outcome};
+
+pub use crate::tell::{fold, if_possible, reason_or, secretly, set_who, step, verbose, who, why, why_else};
+
 pub type Pid = libc::pid_t;
 
-// ---- telling ----
-
-static VERBOSE: AtomicBool = AtomicBool::new(false);
-
-thread_local! {
-    static WHO: Cell<&'static str> = const { Cell::new("engine") };
-    static WHY: Cell<&'static str> = const { Cell::new("") };
-    /// How many more calls are told, where not all are.
-    static UNTOLD: Cell<Option<u32>> = const { Cell::new(None) };
+/// Writes to standard error past any buffer; nobody may be left to read it.
+#[track_caller]
+pub fn print_error(bytes: &[u8]) {
+    why("if possible: a word to the user");
+    let _nobody_is_left = write_all(STDERR, bytes);
 }
 
-/// Switches the telling on (`-v`).
-pub fn set_verbose(on: bool) {
-    VERBOSE.store(on, Ordering::Relaxed);
-}
-
-pub fn verbose() -> bool {
-    VERBOSE.load(Ordering::Relaxed)
-}
-
-/// Who tells from here on: `engine`, `child`, or the name of a helper before its `execve`.
-pub fn set_who(who: &'static str) {
-    WHO.set(who);
-}
-
-/// The reason for the next call, in a few words. It costs nothing when nobody listens.
-pub fn why(reason: &'static str) {
-    WHY.set(reason);
-}
-
-/// Makes calls without telling: those that repeat a thousand times teach nothing.
-pub fn quietly<T>(calls: impl FnOnce() -> T) -> T {
-    let told = verbose();
-    set_verbose(false);
-    let result = calls();
-    set_verbose(told);
-    result
-}
-
-/// Makes calls that repeat a few: the first few are told, then a line says that it goes on like that.
-pub fn quietly_after_first<T>(calls: impl FnOnce() -> T) -> T {
-    UNTOLD.set(Some(3));
-    let result = calls();
-    if UNTOLD.take() == Some(0) {
-        tell_line(format_args!("... and so on"));
-    }
-    result
-}
-
-/// Prints one call and its result in one `write(2)`, so that lines of several processes stay whole.
-fn tell(result: &io::Result<c_long>, call: fmt::Arguments) {
-    if !verbose() {
-        return;
-    }
-    let outcome = match result {
-        Ok(value) => format!("{value}"),
-        Err(error) => format!("-1 ({error})"),
-    };
-    tell_line(format_args!("{call} = {outcome}"));
-}
-
-fn tell_line(text: fmt::Arguments) {
-    if !verbose() {
-        return;
-    }
-    match UNTOLD.get() {
-        Some(0) => return,
-        left => UNTOLD.set(left.map(|left| left - 1)),
-    }
-    let reason = WHY.take();
-    let gap = if reason.is_empty() { "" } else { "   " };
-    let line = format!("{:<6} {text}{gap}{reason}\n", WHO.get());
-    if !print_error(line.as_bytes()) {
-        set_verbose(false); // nobody listens any more
-    }
-}
-
-/// Writes to standard error past any buffer; `false` when nobody is left to tell.
-pub fn print_error(bytes: &[u8]) -> bool {
+/// The narrator's own write(2), of which nobody tells.
+pub fn print_to(fd: c_int, bytes: &[u8]) -> bool {
     // SAFETY: the pointer and length are those of a live slice.
-    unsafe { libc::write(2, bytes.as_ptr().cast(), bytes.len()) >= 0 }
+    unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) >= 0 }
 }
-
-/// Names of the bits of a flag word, `A|B|0x40`, as strace writes them.
-struct Flags(u64, &'static [(u64, &'static str)]);
-
-impl fmt::Display for Flags {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let mut rest = self.0;
-        let mut separator = "";
-        for (bit, name) in self.1 {
-            if rest & bit == *bit && *bit != 0 {
-                write!(f, "{separator}{name}")?;
-                separator = "|";
-                rest &= !bit;
-            }
-        }
-        match (rest, separator) {
-            (0, "") => f.write_str("0"),
-            (0, _) => Ok(()),
-            (rest, _) => write!(f, "{separator}{rest:#x}"),
-        }
-    }
-}
-
-macro_rules! names {
-    ($table:ident: $($flag:ident)*) => {
-        const $table: &[(u64, &str)] = &[$((libc::$flag as u64, stringify!($flag))),*];
-    };
-}
-
-names!(OPEN: O_WRONLY O_RDWR O_CREAT O_EXCL O_TRUNC O_APPEND O_NOFOLLOW O_DIRECTORY O_PATH O_CLOEXEC O_NOCTTY O_NONBLOCK);
-names!(MOUNT: MS_RDONLY MS_NOSUID MS_NODEV MS_NOEXEC MS_REMOUNT MS_BIND MS_REC MS_PRIVATE MS_SLAVE MS_MOVE);
-names!(CLONE: CLONE_NEWNS CLONE_NEWCGROUP CLONE_NEWUTS CLONE_NEWIPC CLONE_NEWUSER CLONE_NEWPID CLONE_NEWNET);
 
 // ---- results, descriptors, strings ----
 
@@ -165,7 +67,14 @@ impl Drop for Fd {
     fn drop(&mut self) {
         // SAFETY: this value owns the descriptor, and it is gone after this.
         let result = check(unsafe { libc::close(self.0) });
-        tell(&result, format_args!("close({})", self.0));
+        why_else("if possible: done with it");
+        tell("close", &[self], &result);
+    }
+}
+
+impl fmt::Display for Fd {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -181,6 +90,11 @@ fn owned(result: io::Result<c_long>) -> io::Result<Fd> {
 /// A path for the kernel; a NUL byte inside is refused, as the kernel would cut it there.
 pub fn cstr(text: impl AsRef<OsStr>) -> io::Result<CString> {
     CString::new(text.as_ref().as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+/// A C string as the narrator shows it.
+fn text(string: &CString) -> Text<'_> {
+    Text(string.as_bytes())
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
@@ -203,23 +117,27 @@ extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
 
 // ---- files ----
 
+#[track_caller]
 pub fn open(path: impl AsRef<Path>, flags: c_int, mode: u32) -> io::Result<Fd> {
     openat(None, path, flags, mode)
 }
 
 /// openat(2); `O_CLOEXEC` is always added, so that no descriptor reaches a program by accident.
+#[track_caller]
 pub fn openat(dir: Option<&Fd>, path: impl AsRef<Path>, flags: c_int, mode: u32) -> io::Result<Fd> {
-    let path = path.as_ref();
     let at = dir.map_or(libc::AT_FDCWD, Fd::raw);
-    let c = cstr(path)?;
+    let c = cstr(path.as_ref())?;
     let flags = flags | libc::O_CLOEXEC;
     // SAFETY: `c` is a C string that outlives the call.
     let result = check(unsafe { libc::openat(at, c.as_ptr(), flags, mode) });
-    tell(&result, format_args!("openat({}, {path:?}, {}{})", At(at), Flags(flags as u64, OPEN), OpenMode(flags, mode)));
+    let arguments: [&dyn fmt::Display; 4] = [&At(at), &text(&c), &Flags(flags as u64, OPEN), &Mode(mode)];
+    let has_mode = flags & libc::O_CREAT != 0;
+    tell("openat", &arguments[..if has_mode { 4 } else { 3 }], &result);
     owned(result)
 }
 
 /// openat2(2) that takes `dir` for the root, follows no magic link and so cannot leave it.
+#[track_caller]
 pub fn openat2_in_root(dir: &Fd, path: impl AsRef<Path>, flags: c_int, mode: u32) -> io::Result<Fd> {
     let path = path.as_ref();
     let c = cstr(path)?;
@@ -231,142 +149,125 @@ pub fn openat2_in_root(dir: &Fd, path: impl AsRef<Path>, flags: c_int, mode: u32
     let size = std::mem::size_of::<libc::open_how>();
     // SAFETY: the path and the struct, whose size is passed along, outlive the call.
     let result = check(unsafe { libc::syscall(libc::SYS_openat2, dir.0, c.as_ptr(), &how, size) });
-    tell(
-        &result,
-        format_args!(
-            "openat2({}, {path:?}, {{flags={}, mode={mode:#o}, resolve=RESOLVE_NO_MAGICLINKS|RESOLVE_IN_ROOT}}, {size})",
-            dir.0,
-            Flags(how.flags, OPEN)
-        ),
-    );
+    tell("openat2", &[dir, &text(&c), &How(&how), &size], &result);
     owned(result)
 }
 
-/// Permission bits as strace writes them: `0755`.
-struct Mode(u32);
+/// What openat2(2) is to do.
+struct How<'a>(&'a libc::open_how);
 
-impl fmt::Display for Mode {
+impl fmt::Display for How<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "0{:o}", self.0)
+        let flags = Flags(self.0.flags, OPEN);
+        write!(f, "{{flags={flags}, resolve=RESOLVE_NO_MAGICLINKS|RESOLVE_IN_ROOT}}")
     }
 }
 
-/// The mode of an open that makes a file; another one has none.
-struct OpenMode(c_int, u32);
-
-impl fmt::Display for OpenMode {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        if self.0 & libc::O_CREAT != 0 {
-            write!(f, ", {}", Mode(self.1))
-        } else {
-            Ok(())
-        }
-    }
-}
-
-/// A directory descriptor argument: `AT_FDCWD` or its number.
-struct At(c_int);
-
-impl fmt::Display for At {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        if self.0 == libc::AT_FDCWD {
-            f.write_str("AT_FDCWD")
-        } else {
-            write!(f, "{}", self.0)
-        }
-    }
-}
-
-/// Calls that take one path and an integer, all alike.
+/// Calls that take one path and an integer, all alike: name, argument, and how it is shown.
 macro_rules! path_calls {
-    ($($(#[$doc:meta])* $name:ident($($argument:ident: $type:ty),*) $format:literal;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident($($argument:ident: $type:ty => $shown:expr),*);)*) => {$(
         $(#[$doc])*
+        #[track_caller]
         pub fn $name(path: impl AsRef<Path>, $($argument: $type),*) -> io::Result<()> {
-            let path = path.as_ref();
-            let c = cstr(path)?;
+            let c = cstr(path.as_ref())?;
             // SAFETY: the C string outlives the call.
             let result = check(unsafe { libc::$name(c.as_ptr(), $($argument),*) });
-            tell(&result, format_args!(concat!(stringify!($name), "({:?}", $format, ")"), path, $($argument),*));
+            tell(stringify!($name), &[&text(&c), $(&$shown),*], &result);
             result.map(drop)
         }
     )*};
 }
 
 path_calls! {
-    mkdir(mode: u32) ", 0{:o}";
-    rmdir() "";
-    unlink() "";
-    chmod(mode: u32) ", 0{:o}";
-    chdir() "";
-    /// mknod(2): an empty regular file, or with `S_IFCHR` and device 0 a whiteout of overlayfs.
-    mknod(mode: u32, device: libc::dev_t) ", 0{:o}, {}";
-    umount2(flags: c_int) ", {:#x}";
+    mkdir(mode: u32 => Mode(mode));
+    rmdir();
+    unlink();
+    chmod(mode: u32 => Mode(mode));
+    chdir();
+    umount2(flags: c_int => Flags(flags as u64, UMOUNT));
+    /// access(2): whether the caller may do that, one of `X_OK`, ...
+    access(mode: c_int => Flags(mode as u64, ACCESS));
+}
+
+/// mknod(2): an empty regular file, or with `S_IFCHR` and device 0 a whiteout of overlayfs.
+#[track_caller]
+pub fn mknod(path: impl AsRef<Path>, mode: u32, device: libc::dev_t) -> io::Result<()> {
+    let c = cstr(path.as_ref())?;
+    // SAFETY: the C string outlives the call.
+    let result = check(unsafe { libc::syscall(libc::SYS_mknodat, libc::AT_FDCWD, c.as_ptr(), mode, device) });
+    let arguments: [&dyn fmt::Display; 4] = [&At(libc::AT_FDCWD), &text(&c), &FileMode(mode), &Device(device)];
+    let is_device = mode & libc::S_IFMT == libc::S_IFCHR;
+    tell("mknodat", &arguments[..if is_device { 4 } else { 3 }], &result);
+    result.map(drop)
 }
 
 /// lchown(2): the link itself, never what it points to.
+#[track_caller]
 pub fn lchown(path: impl AsRef<Path>, uid: u32, gid: u32) -> io::Result<()> {
     let path = path.as_ref();
     let c = cstr(path)?;
     // SAFETY: the C string outlives the call.
     let result = check(unsafe { libc::lchown(c.as_ptr(), uid, gid) });
-    tell(&result, format_args!("lchown({path:?}, {uid}, {gid})"));
+    tell("lchown", &[&text(&c), &Id(uid), &Id(gid)], &result);
     result.map(drop)
 }
 
+#[track_caller]
 pub fn mkdirat(dir: &Fd, path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
     let path = path.as_ref();
     let c = cstr(path)?;
     // SAFETY: the C string outlives the call.
     let result = check(unsafe { libc::mkdirat(dir.0, c.as_ptr(), mode) });
-    tell(&result, format_args!("mkdirat({}, {path:?}, {})", dir.0, Mode(mode)));
+    tell("mkdirat", &[dir, &text(&c), &Mode(mode)], &result);
     result.map(drop)
 }
 
 /// unlinkat(2); `flags` 0 or `AT_REMOVEDIR`.
+#[track_caller]
 pub fn unlinkat(dir: &Fd, path: impl AsRef<Path>, flags: c_int) -> io::Result<()> {
     let path = path.as_ref();
     let c = cstr(path)?;
     // SAFETY: the C string outlives the call.
     let result = check(unsafe { libc::unlinkat(dir.0, c.as_ptr(), flags) });
-    let name = if flags == libc::AT_REMOVEDIR { "AT_REMOVEDIR" } else { "0" };
-    tell(&result, format_args!("unlinkat({}, {path:?}, {name})", dir.0));
+    tell("unlinkat", &[dir, &text(&c), &Flags(flags as u64, AT)], &result);
     result.map(drop)
 }
 
+#[track_caller]
 pub fn symlink(target: impl AsRef<Path>, path: impl AsRef<Path>) -> io::Result<()> {
-    let (target, path) = (target.as_ref(), path.as_ref());
-    let (from, to) = (cstr(target)?, cstr(path)?);
+    let (from, to) = (cstr(target.as_ref())?, cstr(path.as_ref())?);
     // SAFETY: both C strings outlive the call.
     let result = check(unsafe { libc::symlink(from.as_ptr(), to.as_ptr()) });
-    tell(&result, format_args!("symlink({target:?}, {path:?})"));
+    tell("symlink", &[&text(&from), &text(&to)], &result);
     result.map(drop)
 }
 
+#[track_caller]
 pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
-    let (from, to) = (from.as_ref(), to.as_ref());
-    let (f, t) = (cstr(from)?, cstr(to)?);
+    let (f, t) = (cstr(from.as_ref())?, cstr(to.as_ref())?);
     // SAFETY: both C strings outlive the call.
     let result = check(unsafe { libc::rename(f.as_ptr(), t.as_ptr()) });
-    tell(&result, format_args!("rename({from:?}, {to:?})"));
+    tell("rename", &[&text(&f), &text(&t)], &result);
     result.map(drop)
 }
 
+#[track_caller]
 pub fn renameat(from_dir: &Fd, from: impl AsRef<Path>, to_dir: &Fd, to: impl AsRef<Path>) -> io::Result<()> {
-    let (from, to) = (from.as_ref(), to.as_ref());
-    let (f, t) = (cstr(from)?, cstr(to)?);
+    let (f, t) = (cstr(from.as_ref())?, cstr(to.as_ref())?);
     // SAFETY: both C strings outlive the call.
     let result = check(unsafe { libc::renameat(from_dir.0, f.as_ptr(), to_dir.0, t.as_ptr()) });
-    tell(&result, format_args!("renameat({}, {from:?}, {}, {to:?})", from_dir.0, to_dir.0));
+    tell("renameat", &[from_dir, &text(&f), to_dir, &text(&t)], &result);
     result.map(drop)
 }
 
+#[track_caller]
 pub fn readlink(path: impl AsRef<Path>) -> io::Result<PathBuf> {
     let path = path.as_ref();
     let c = cstr(path)?;
     let mut buffer = vec![0u8; libc::PATH_MAX as usize];
     // SAFETY: the buffer is as long as the length passed.
     let result = check(unsafe { libc::readlink(c.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) } as c_long);
-    tell(&result, format_args!("readlink({path:?}, ..., {})", buffer.len()));
+    tell("readlink", &[&text(&c), &FilledPath(&result, &buffer), &buffer.len()], &result);
     buffer.truncate(result? as usize);
     Ok(PathBuf::from(OsString::from_vec(buffer)))
 }
@@ -427,39 +328,43 @@ impl Stat {
 }
 
 /// lstat(2): a symbolic link is not followed.
+#[track_caller]
 pub fn lstat(path: impl AsRef<Path>) -> io::Result<Stat> {
-    let path = path.as_ref();
-    let c = cstr(path)?;
-    // SAFETY: an all-zero stat is valid, it holds numbers only.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers are to live values of the right type.
-    let result = check(unsafe { libc::lstat(c.as_ptr(), &mut stat) });
-    tell(&result, format_args!("lstat({path:?}, {{st_mode={:#o}, ...}})", stat.st_mode));
-    result.map(|_| Stat(stat))
+    newfstatat(libc::AT_FDCWD, &cstr(path.as_ref())?, libc::AT_SYMLINK_NOFOLLOW)
 }
 
 /// stat(2): of what a symbolic link leads to.
+#[track_caller]
 pub fn stat(path: impl AsRef<Path>) -> io::Result<Stat> {
-    let path = path.as_ref();
-    let c = cstr(path)?;
+    newfstatat(libc::AT_FDCWD, &cstr(path.as_ref())?, 0)
+}
+
+/// fstat(2): of an open file.
+#[track_caller]
+pub fn fstat(fd: &Fd) -> io::Result<Stat> {
+    newfstatat(fd.0, c"", libc::AT_EMPTY_PATH)
+}
+
+/// lstat(2) of an entry of a directory.
+#[track_caller]
+pub fn fstatat(dir: &Fd, name: &OsStr) -> io::Result<Stat> {
+    newfstatat(dir.0, &cstr(name)?, libc::AT_SYMLINK_NOFOLLOW)
+}
+
+/// The one call of the kernel's behind stat(2), lstat(2) and fstat(2).
+#[track_caller]
+fn newfstatat(at: c_int, path: &std::ffi::CStr, flags: c_int) -> io::Result<Stat> {
     // SAFETY: an all-zero stat is valid, it holds numbers only.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: both pointers are to live values of the right type.
-    let result = check(unsafe { libc::stat(c.as_ptr(), &mut stat) });
-    tell(&result, format_args!("stat({path:?}, {{st_mode={:#o}, st_uid={}, ...}})", stat.st_mode, stat.st_uid));
-    result.map(|_| Stat(stat))
-}
-
-pub fn fstat(fd: &Fd) -> io::Result<Stat> {
-    // SAFETY: as above.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointer is to a live value of the right type.
-    let result = check(unsafe { libc::fstat(fd.0, &mut stat) });
-    tell(&result, format_args!("fstat({}, {{st_mode={:#o}, st_size={}, ...}})", fd.0, stat.st_mode, stat.st_size));
+    let result = check(unsafe { libc::syscall(libc::SYS_newfstatat, at, path.as_ptr(), &mut stat, flags) });
+    let shown = Struct(result.is_ok(), &stat, FileStatus(&stat));
+    tell("newfstatat", &[&At(at), &Text(path.to_bytes()), &shown, &Flags(flags as u64, AT)], &result);
     result.map(|_| Stat(stat))
 }
 
 /// statfs(2): the magic number of the file system at `path`, such as `libc::TMPFS_MAGIC`.
+#[track_caller]
 pub fn statfs(path: impl AsRef<Path>) -> io::Result<i64> {
     let path = path.as_ref();
     let c = cstr(path)?;
@@ -467,21 +372,23 @@ pub fn statfs(path: impl AsRef<Path>) -> io::Result<i64> {
     let mut fs: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: both pointers are to live values of the right type.
     let result = check(unsafe { libc::statfs(c.as_ptr(), &mut fs) });
-    tell(&result, format_args!("statfs({path:?}, {{f_type={:#x}, ...}})", fs.f_type));
+    let shown = format_args!("{{f_type={}, ...}}", OneOf(fs.f_type as u64, FILE_SYSTEM));
+    tell("statfs", &[&text(&c), &Struct(result.is_ok(), &fs, shown)], &result);
     result.map(|_| fs.f_type)
 }
 
+#[track_caller]
 pub fn setxattr(path: impl AsRef<Path>, name: &str, value: &[u8]) -> io::Result<()> {
     let path = path.as_ref();
     let (c, n) = (cstr(path)?, cstr(name)?);
     // SAFETY: the strings and the value, whose length is passed along, outlive the call.
     let result = check(unsafe { libc::lsetxattr(c.as_ptr(), n.as_ptr(), value.as_ptr().cast(), value.len(), 0) });
-    let text = String::from_utf8_lossy(value);
-    tell(&result, format_args!("lsetxattr({path:?}, {name:?}, {text:?}, {}, 0)", value.len()));
+    tell("lsetxattr", &[&text(&c), &text(&n), &Bytes(value), &value.len(), &0], &result);
     result.map(drop)
 }
 
 /// lgetxattr(2) for a value of at most 64 bytes.
+#[track_caller]
 pub fn getxattr(path: impl AsRef<Path>, name: &str) -> io::Result<Vec<u8>> {
     let path = path.as_ref();
     let (c, n) = (cstr(path)?, cstr(name)?);
@@ -489,12 +396,13 @@ pub fn getxattr(path: impl AsRef<Path>, name: &str) -> io::Result<Vec<u8>> {
     // SAFETY: the strings and the buffer, whose length is passed along, outlive the call.
     let result = unsafe { libc::lgetxattr(c.as_ptr(), n.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
     let result = check(result as c_long);
-    tell(&result, format_args!("lgetxattr({path:?}, {name:?}, ..., {})", value.len()));
+    tell("lgetxattr", &[&text(&c), &text(&n), &Filled(&result, &value), &value.len()], &result);
     value.truncate(result? as usize);
     Ok(value)
 }
 
 /// utimensat(2): gives a file the times that `stat` holds.
+#[track_caller]
 pub fn set_times(path: impl AsRef<Path>, stat: &Stat) -> io::Result<()> {
     let path = path.as_ref();
     let c = cstr(path)?;
@@ -505,51 +413,44 @@ pub fn set_times(path: impl AsRef<Path>, stat: &Stat) -> io::Result<()> {
     // SAFETY: the string and the two times outlive the call.
     let result =
         check(unsafe { libc::utimensat(libc::AT_FDCWD, c.as_ptr(), times.as_ptr(), libc::AT_SYMLINK_NOFOLLOW) });
-    tell(&result, format_args!("utimensat(AT_FDCWD, {path:?}, [...], AT_SYMLINK_NOFOLLOW)"));
+    tell("utimensat", &[&At(libc::AT_FDCWD), &text(&c), &"[...]", &"AT_SYMLINK_NOFOLLOW"], &result);
     result.map(drop)
 }
 
 /// read(2), begun again when a signal cut it short.
+#[track_caller]
 pub fn read(fd: c_int, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         // SAFETY: pointer and length are those of a live, writable slice.
         let result = check(unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()) } as c_long);
-        match result {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            result => {
-                tell(&result, format_args!("read({fd}, ..., {})", buffer.len()));
-                return result.map(|n| n as usize);
-            }
+        why_else("what it says");
+        tell("read", &[&fd, &UnlessSecret(secret(), &Filled(&result, buffer)), &buffer.len()], &result);
+        if !is_interrupted(&result) {
+            return result.map(|n| n as usize);
         }
     }
 }
 
 /// write(2), once; it may write less than asked.
+#[track_caller]
 pub fn write(fd: c_int, bytes: &[u8]) -> io::Result<usize> {
     loop {
         // SAFETY: pointer and length are those of a live slice.
         let result = check(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) } as c_long);
-        match result {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            result => {
-                tell(&result, format_args!("write({fd}, {}, {})", Excerpt(bytes), bytes.len()));
-                return result.map(|n| n as usize);
-            }
+        why_else("what it is to say");
+        tell("write", &[&fd, &UnlessSecret(secret(), &Bytes(bytes)), &bytes.len()], &result);
+        if !is_interrupted(&result) {
+            return result.map(|n| n as usize);
         }
     }
 }
 
-/// The first 32 bytes of a buffer in quotes, as strace shows them.
-struct Excerpt<'a>(&'a [u8]);
-
-impl fmt::Display for Excerpt<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let shown = &self.0[..self.0.len().min(32)];
-        write!(f, "{:?}", String::from_utf8_lossy(shown))?;
-        f.write_str(if shown.len() < self.0.len() { "..." } else { "" })
-    }
+/// EINTR: a signal came while the call waited, and nothing has been done yet.
+fn is_interrupted(result: &io::Result<c_long>) -> bool {
+    matches!(result, Err(error) if error.kind() == io::ErrorKind::Interrupted)
 }
 
+#[track_caller]
 pub fn write_all(fd: c_int, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let written = write(fd, bytes)?;
@@ -559,36 +460,41 @@ pub fn write_all(fd: c_int, mut bytes: &[u8]) -> io::Result<()> {
 }
 
 /// flock(2): `LOCK_EX`, `LOCK_SH`, with `LOCK_NB` an error `WouldBlock` instead of waiting.
+#[track_caller]
 pub fn flock(fd: &Fd, operation: c_int) -> io::Result<()> {
     // SAFETY: integers only.
     let result = check(unsafe { libc::flock(fd.0, operation) });
-    tell(&result, format_args!("flock({}, {operation})", fd.0));
+    tell("flock", &[fd, &Flags(operation as u64, LOCK)], &result);
     result.map(drop)
 }
 
+#[track_caller]
 pub fn ftruncate(fd: &Fd, length: u64) -> io::Result<()> {
     // SAFETY: integers only.
     let result = check(unsafe { libc::ftruncate(fd.0, length as libc::off_t) });
-    tell(&result, format_args!("ftruncate({}, {length})", fd.0));
+    tell("ftruncate", &[fd, &length], &result);
     result.map(drop)
 }
 
+#[track_caller]
 pub fn dup2(from: c_int, to: c_int) -> io::Result<()> {
     // SAFETY: integers only.
     let result = check(unsafe { libc::dup2(from, to) });
-    tell(&result, format_args!("dup2({from}, {to})"));
+    tell("dup2", &[&from, &to], &result);
     result.map(drop)
 }
 
 /// close_range(2) from `first` on: nothing but what is below stays open.
+#[track_caller]
 pub fn close_range(first: c_int) -> io::Result<()> {
     // SAFETY: integers only; the descriptors' owners are about to be replaced by execve.
     let result = check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) });
-    tell(&result, format_args!("close_range({first}, 0xffffffff, 0)"));
+    tell("close_range", &[&first, &u32::MAX, &0], &result);
     result.map(drop)
 }
 
 /// What a standard stream is; one that the caller left closed becomes /dev/null first.
+#[track_caller]
 pub fn fill_standard_stream(number: c_int) -> io::Result<Stat> {
     let stream = std::mem::ManuallyDrop::new(Fd(number)); // it stays open for the whole life of the program
     why("a standard stream of the container: open, and no directory?");
@@ -602,16 +508,17 @@ pub fn fill_standard_stream(number: c_int) -> io::Result<Stat> {
 }
 
 /// poll(2); `timeout` in milliseconds, -1 for none. Returns how many entries have events.
+#[track_caller]
 pub fn poll(fds: &mut [libc::pollfd], timeout: c_int) -> io::Result<usize> {
     loop {
         // SAFETY: pointer and length are those of a live, writable slice.
         let result = check(unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) });
-        match result {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            result => {
-                tell(&result, format_args!("poll([{} fds], {timeout})", fds.len()));
-                return result.map(|n| n as usize);
-            }
+        if verbose() {
+            let shown: Vec<PollFd> = fds.iter().map(PollFd).collect();
+            tell_outcome("poll", &[&List(&shown), &fds.len(), &timeout], &Polled(&result, fds));
+        }
+        if !is_interrupted(&result) {
+            return result.map(|n| n as usize);
         }
     }
 }
@@ -619,50 +526,56 @@ pub fn poll(fds: &mut [libc::pollfd], timeout: c_int) -> io::Result<usize> {
 /// Whether a write to `fd` would not have to wait, or would fail at once: poll(2) for POLLOUT.
 pub fn is_writable(fd: c_int) -> bool {
     let mut fds = [libc::pollfd { fd, events: libc::POLLOUT, revents: 0 }];
+    why_else("if possible: would it take something without waiting?");
     poll(&mut fds, 0).is_ok_and(|ready| ready > 0)
 }
 
 /// pipe2(2): (read end, write end).
+#[track_caller]
 pub fn pipe2() -> io::Result<(Fd, Fd)> {
     let mut fds = [0; 2];
     // SAFETY: the pointer is to two live ints.
     let result = check(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) });
-    tell(&result, format_args!("pipe2([{}, {}], O_CLOEXEC)", fds[0], fds[1]));
+    tell("pipe2", &[&List(&fds), &"O_CLOEXEC"], &result);
     result.map(|_| (Fd(fds[0]), Fd(fds[1])))
 }
 
 /// A pair of connected sockets that keep the borders of messages, unix(7).
+#[track_caller]
 pub fn socketpair() -> io::Result<(Fd, Fd)> {
     let mut fds = [0; 2];
     let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
     // SAFETY: the pointer is to two live ints.
     let result = check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) });
-    tell(&result, format_args!("socketpair(AF_UNIX, SOCK_SEQPACKET|SOCK_CLOEXEC, 0, [{}, {}])", fds[0], fds[1]));
+    tell("socketpair", &[&"AF_UNIX", &SocketKind(kind), &0, &List(&fds)], &result);
     result.map(|_| (Fd(fds[0]), Fd(fds[1])))
 }
 
 /// fcntl(F_SETPIPE_SZ): a larger pipe means fewer turns between the programs at its ends.
+#[track_caller]
 pub fn set_pipe_size(fd: &Fd, bytes: c_int) -> io::Result<()> {
     // SAFETY: integers only.
     let result = check(unsafe { libc::fcntl(fd.0, libc::F_SETPIPE_SZ, bytes) });
-    tell(&result, format_args!("fcntl({}, F_SETPIPE_SZ, {bytes})", fd.0));
+    tell("fcntl", &[fd, &"F_SETPIPE_SZ", &bytes], &result);
     result.map(drop)
 }
 
 /// fcntl(F_SETFL, O_NONBLOCK): a read or write that would wait is `WouldBlock` instead. The flag
 /// belongs to the open file, so only a file that is ours alone may have it.
+#[track_caller]
 pub fn set_nonblocking(fd: &Fd) -> io::Result<()> {
     // SAFETY: integers only.
     let result = check(unsafe { libc::fcntl(fd.0, libc::F_SETFL, libc::O_NONBLOCK) });
-    tell(&result, format_args!("fcntl({}, F_SETFL, O_NONBLOCK)", fd.0));
+    tell("fcntl", &[fd, &"F_SETFL", &Flags(libc::O_NONBLOCK as u64, OPEN)], &result);
     result.map(drop)
 }
 
 /// The opposite of [`keep_on_exec`].
+#[track_caller]
 pub fn close_on_exec(fd: &Fd) -> io::Result<()> {
     // SAFETY: integers only.
     let result = check(unsafe { libc::fcntl(fd.0, libc::F_SETFD, libc::FD_CLOEXEC) });
-    tell(&result, format_args!("fcntl({}, F_SETFD, FD_CLOEXEC)", fd.0));
+    tell("fcntl", &[fd, &"F_SETFD", &"FD_CLOEXEC"], &result);
     result.map(drop)
 }
 
@@ -672,66 +585,97 @@ pub fn inherited(number: c_int) -> Fd {
 }
 
 /// Clears the close-on-exec flag: the next program shall have this descriptor.
+#[track_caller]
 pub fn keep_on_exec(fd: &Fd) -> io::Result<()> {
     // SAFETY: integers only.
     let result = check(unsafe { libc::fcntl(fd.0, libc::F_SETFD, 0) });
-    tell(&result, format_args!("fcntl({}, F_SETFD, 0)", fd.0));
+    tell("fcntl", &[fd, &"F_SETFD", &0], &result);
     result.map(drop)
 }
 
 /// tee(2): copies up to `length` bytes from pipe to pipe without consuming them. 0 at the end.
+#[track_caller]
 pub fn tee(from: &Fd, to: &Fd, length: usize) -> io::Result<usize> {
     // SAFETY: integers only.
     let result = check(unsafe { libc::tee(from.0, to.0, length, 0) } as c_long);
-    tell(&result, format_args!("tee({}, {}, {length}, 0)", from.0, to.0));
+    tell("tee", &[from, to, &length, &0], &result);
     result.map(|n| n as usize)
 }
 
 /// splice(2): moves up to `length` bytes from a pipe to a pipe, inside the kernel. 0 at the end.
+#[track_caller]
 pub fn splice(from: &Fd, to: &Fd, length: usize) -> io::Result<usize> {
     let none = std::ptr::null_mut();
     // SAFETY: no offsets are passed, the rest are integers.
     let result = check(unsafe { libc::splice(from.0, none, to.0, none, length, 0) } as c_long);
-    tell(&result, format_args!("splice({}, NULL, {}, NULL, {length}, 0)", from.0, to.0));
+    tell("splice", &[from, &"NULL", to, &"NULL", &length, &0], &result);
     result.map(|n| n as usize)
 }
 
-/// memfd_create(2): an anonymous file in memory that can be sealed and executed.
+/// memfd_create(2): an anonymous file in memory.
+#[track_caller]
 pub fn memfd_create(name: &str) -> io::Result<Fd> {
-    let c = cstr(name)?;
+    memfd(name, libc::MFD_CLOEXEC, "MFD_CLOEXEC")
+}
+
+/// The same, to be sealed and executed. MFD_EXEC (Linux 6.3) says so; older kernels refuse the unknown flag.
+#[track_caller]
+pub fn memfd_create_executable(name: &str) -> io::Result<Fd> {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    // MFD_EXEC (Linux 6.3) says that it is to be executed; older kernels refuse the unknown flag.
-    // SAFETY: the C string outlives the call.
-    let mut result = check(unsafe { libc::memfd_create(c.as_ptr(), flags | libc::MFD_EXEC) });
-    tell(&result, format_args!("memfd_create({name:?}, MFD_CLOEXEC|MFD_ALLOW_SEALING|MFD_EXEC)"));
-    if matches!(&result, Err(error) if error.raw_os_error() == Some(libc::EINVAL)) {
-        // SAFETY: as above.
-        result = check(unsafe { libc::memfd_create(c.as_ptr(), flags) });
-        tell(&result, format_args!("memfd_create({name:?}, MFD_CLOEXEC|MFD_ALLOW_SEALING)"));
+    match memfd(name, flags | libc::MFD_EXEC, "MFD_CLOEXEC|MFD_ALLOW_SEALING|MFD_EXEC") {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            why("as kernels before 6.3 know it");
+            memfd(name, flags, "MFD_CLOEXEC|MFD_ALLOW_SEALING")
+        }
+        made => made,
     }
+}
+
+#[track_caller]
+fn memfd(name: &str, flags: libc::c_uint, shown: &str) -> io::Result<Fd> {
+    let c = cstr(name)?;
+    // SAFETY: the C string outlives the call.
+    let result = check(unsafe { libc::memfd_create(c.as_ptr(), flags) });
+    tell("memfd_create", &[&text(&c), &shown], &result);
     owned(result)
 }
 
 /// sendfile(2) from the file's current offset. 0 at the end of `from`.
+#[track_caller]
 pub fn sendfile(to: &Fd, from: &Fd, length: usize) -> io::Result<usize> {
     // SAFETY: no offset is passed, the rest are integers.
     let result = check(unsafe { libc::sendfile(to.0, from.0, std::ptr::null_mut(), length) } as c_long);
-    tell(&result, format_args!("sendfile({}, {}, NULL, {length})", to.0, from.0));
+    tell("sendfile", &[to, from, &"NULL", &length], &result);
     result.map(|n| n as usize)
 }
 
 /// fcntl(F_ADD_SEALS): from here on nobody, root included, can write, grow or shrink the memfd.
+#[track_caller]
 pub fn seal(fd: &Fd) -> io::Result<()> {
     let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
     // SAFETY: integers only.
     let result = check(unsafe { libc::fcntl(fd.0, libc::F_ADD_SEALS, seals) });
-    tell(&result, format_args!("fcntl({}, F_ADD_SEALS, F_SEAL_SEAL|F_SEAL_SHRINK|F_SEAL_GROW|F_SEAL_WRITE)", fd.0));
+    tell("fcntl", &[fd, &"F_ADD_SEALS", &"F_SEAL_SEAL|F_SEAL_SHRINK|F_SEAL_GROW|F_SEAL_WRITE"], &result);
     result.map(drop)
 }
 
 // ---- mounts ----
 
+/// An empty string stands for none.
+struct TextOrNull<'a>(&'a CString);
+
+impl fmt::Display for TextOrNull<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if self.0.is_empty() {
+            f.write_str("NULL")
+        } else {
+            text(self.0).fmt(f)
+        }
+    }
+}
+
 /// mount(2). An empty `source`, `fstype` or `data` is passed as NULL.
+#[track_caller]
 pub fn mount(
     source: impl AsRef<Path>,
     target: impl AsRef<Path>,
@@ -739,45 +683,39 @@ pub fn mount(
     flags: c_ulong,
     data: impl AsRef<OsStr>,
 ) -> io::Result<()> {
-    let (source, target, data) = (source.as_ref(), target.as_ref(), data.as_ref());
-    let (s, t, f, d) = (cstr(source)?, cstr(target)?, cstr(fstype)?, cstr(data)?);
+    let (s, t, f, d) = (cstr(source.as_ref())?, cstr(target.as_ref())?, cstr(fstype)?, cstr(data)?);
     let or_null = |c: &CString| if c.is_empty() { std::ptr::null() } else { c.as_ptr() };
     // SAFETY: every pointer is NULL or a C string that outlives the call.
     let result = check(unsafe { libc::mount(or_null(&s), t.as_ptr(), or_null(&f), flags, or_null(&d).cast()) });
-    let shown = |text: &OsStr| if text.is_empty() { "NULL".into() } else { format!("{text:?}") };
-    tell(
-        &result,
-        format_args!(
-            "mount({}, {target:?}, {}, {}, {})",
-            shown(source.as_os_str()),
-            shown(fstype.as_ref()),
-            Flags(flags, MOUNT),
-            shown(data)
-        ),
-    );
+    let flags = Flags(flags, MOUNT);
+    tell("mount", &[&TextOrNull(&s), &text(&t), &TextOrNull(&f), &flags, &TextOrNull(&d)], &result);
     result.map(drop)
 }
 
 /// pivot_root(2): `new` becomes `/`, the old root is stacked at `old`.
+#[track_caller]
 pub fn pivot_root(new: &str, old: &str) -> io::Result<()> {
     let (n, o) = (cstr(new)?, cstr(old)?);
     // SAFETY: both C strings outlive the call.
     let result = check(unsafe { libc::syscall(libc::SYS_pivot_root, n.as_ptr(), o.as_ptr()) });
-    tell(&result, format_args!("pivot_root({new:?}, {old:?})"));
+    tell("pivot_root", &[&text(&n), &text(&o)], &result);
     result.map(drop)
 }
 
 /// mount_setattr(2) (Linux 5.12): a mount and all below it become read-only; what else they are stays.
+#[track_caller]
 pub fn mount_read_only(path: impl AsRef<Path>) -> io::Result<()> {
-    mount_setattr_read_only(libc::AT_FDCWD, path.as_ref(), libc::AT_RECURSIVE, "AT_RECURSIVE")
+    mount_setattr_read_only(libc::AT_FDCWD, path.as_ref(), libc::AT_RECURSIVE)
 }
 
 /// The same of the one mount that a descriptor stands for.
+#[track_caller]
 pub fn mount_set_read_only(mount: &Fd) -> io::Result<()> {
-    mount_setattr_read_only(mount.0, Path::new(""), libc::AT_EMPTY_PATH, "AT_EMPTY_PATH")
+    mount_setattr_read_only(mount.0, Path::new(""), libc::AT_EMPTY_PATH)
 }
 
-fn mount_setattr_read_only(at: c_int, path: &Path, flags: c_int, flags_name: &str) -> io::Result<()> {
+#[track_caller]
+fn mount_setattr_read_only(at: c_int, path: &Path, flags: c_int) -> io::Result<()> {
     let c = cstr(path)?;
     // SAFETY: an all-zero mount_attr is valid, it holds numbers only.
     let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
@@ -785,21 +723,20 @@ fn mount_setattr_read_only(at: c_int, path: &Path, flags: c_int, flags_name: &st
     let size = std::mem::size_of::<libc::mount_attr>();
     // SAFETY: the path and the struct, whose size is passed along, outlive the call.
     let result = check(unsafe { libc::syscall(libc::SYS_mount_setattr, at, c.as_ptr(), flags, &attributes, size) });
-    tell(
-        &result,
-        format_args!("mount_setattr({}, {path:?}, {flags_name}, {{attr_set=MOUNT_ATTR_RDONLY}}, {size})", At(at)),
-    );
+    let set = "{attr_set=MOUNT_ATTR_RDONLY, ...}";
+    tell("mount_setattr", &[&At(at), &text(&c), &Flags(flags as u64, AT), &set, &size], &result);
     result.map(drop)
 }
 
 /// open_tree(2) with OPEN_TREE_CLONE: a new mount of what is at `path`, attached nowhere.
+#[track_caller]
 pub fn open_tree_clone(path: impl AsRef<Path>) -> io::Result<Fd> {
     let path = path.as_ref();
     let c = cstr(path)?;
     let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
     // SAFETY: the C string outlives the call.
     let result = check(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, c.as_ptr(), flags) });
-    tell(&result, format_args!("open_tree(AT_FDCWD, {path:?}, OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC)"));
+    tell("open_tree", &[&At(libc::AT_FDCWD), &text(&c), &"OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC"], &result);
     owned(result)
 }
 
@@ -808,53 +745,57 @@ pub fn open_tree_clone(path: impl AsRef<Path>) -> io::Result<Fd> {
 /// clone(2) with these namespaces and SIGCHLD at its end, as fork(2) otherwise: the child has a
 /// copy of everything. Returns the child's pid, and `None` in the child.
 /// The engine never starts a thread, so the copy is a complete and consistent program.
+#[track_caller]
 pub fn clone(namespaces: c_int) -> io::Result<Option<Pid>> {
     let flags = c_long::from(namespaces | libc::SIGCHLD);
     // SAFETY: without CLONE_VM the child runs on its own copy of this stack; no pointer is passed.
     let result = check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) });
     if matches!(result, Ok(0)) {
-        WHY.take(); // the parent tells it
+        crate::tell::no_reason(); // the parent tells it
     } else {
-        let separator = if namespaces == 0 { "" } else { "|" };
-        let names = Flags(namespaces as u64, CLONE).to_string();
-        let names = if namespaces == 0 { "" } else { &names };
-        tell(&result, format_args!("clone(child_stack=NULL, flags={names}{separator}SIGCHLD)"));
+        tell("clone", &[&"child_stack=NULL", &CloneFlags(namespaces)], &result);
     }
     result.map(|pid| (pid != 0).then_some(pid as Pid))
 }
 
+#[track_caller]
 pub fn unshare(namespaces: c_int) -> io::Result<()> {
     // SAFETY: integers only.
     let result = check(unsafe { libc::unshare(namespaces) });
-    tell(&result, format_args!("unshare({})", Flags(namespaces as u64, CLONE)));
+    tell("unshare", &[&Flags(namespaces as u64, CLONE)], &result);
     result.map(drop)
 }
 
 /// execve(2). Returns only when it failed.
+#[track_caller]
 pub fn execve(path: impl AsRef<Path>, argv: &[CString], env: &[CString]) -> io::Error {
-    let path = path.as_ref();
-    let c = match cstr(path) {
+    let c = match cstr(path.as_ref()) {
         Ok(c) => c,
         Err(error) => return error,
     };
-    tell_line(format_args!("execve({path:?}, {argv:?}, [/* {} vars */])", env.len()));
     let (a, e) = (pointers(argv), pointers(env));
+    let words: Vec<Text> = argv.iter().map(text).collect();
+    tell_before("execve", &[&text(&c), &List(&words), &Variables(e.as_ptr(), env.len())]);
     // SAFETY: NULL-terminated arrays of C strings that outlive the call.
     let result = check(unsafe { libc::execve(c.as_ptr(), a.as_ptr(), e.as_ptr()) });
-    tell(&result, format_args!("execve({path:?})"));
+    why_else("if possible: not this one");
+    tell_failed("execve", &result);
     result.err().unwrap_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
 /// execveat(2) of an open file itself (`AT_EMPTY_PATH`). Returns only when it failed.
+#[track_caller]
 pub fn execveat(fd: &Fd, argv: &[CString], env: &[CString]) -> io::Error {
-    tell_line(format_args!("execveat({}, \"\", {argv:?}, [/* {} vars */], AT_EMPTY_PATH)", fd.0, env.len()));
     let (a, e) = (pointers(argv), pointers(env));
-    let empty = c"";
+    let (empty, flags) = (c"", libc::AT_EMPTY_PATH);
+    let words: Vec<Text> = argv.iter().map(text).collect();
+    let variables = Variables(e.as_ptr(), env.len());
+    tell_before("execveat", &[fd, &Text(b""), &List(&words), &variables, &Flags(flags as u64, AT)]);
     // SAFETY: NULL-terminated arrays of C strings that outlive the call.
-    let result = check(unsafe {
-        libc::syscall(libc::SYS_execveat, fd.0, empty.as_ptr(), a.as_ptr(), e.as_ptr(), libc::AT_EMPTY_PATH)
-    });
-    tell(&result, format_args!("execveat({})", fd.0));
+    let result =
+        check(unsafe { libc::syscall(libc::SYS_execveat, fd.0, empty.as_ptr(), a.as_ptr(), e.as_ptr(), flags) });
+    why_else("if possible: not this one");
+    tell_failed("execveat", &result);
     result.err().unwrap_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
@@ -894,22 +835,22 @@ impl fmt::Display for Status {
 }
 
 /// wait4(2) for one child, or for any with -1. With `WNOHANG` it may return `None`.
+#[track_caller]
 pub fn wait4(pid: Pid, options: c_int) -> io::Result<Option<(Pid, Status)>> {
     loop {
         let mut status = 0;
         // SAFETY: the pointer is to a live int; no rusage is asked for.
         let result = check(unsafe { libc::wait4(pid, &mut status, options, std::ptr::null_mut()) });
-        match result {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            result => {
-                tell(&result, format_args!("wait4({pid}, [{}], {options}, NULL)", Status(status)));
-                return result.map(|child| (child > 0).then_some((child as Pid, Status(status))));
-            }
+        let shown = Struct(matches!(result, Ok(1..)), &status, WaitStatus(status));
+        tell("wait4", &[&pid, &shown, &Flags(options as u64, WAIT), &"NULL"], &result);
+        if !is_interrupted(&result) {
+            return result.map(|child| (child > 0).then_some((child as Pid, Status(status))));
         }
     }
 }
 
 /// Waits until this child has ended.
+#[track_caller]
 pub fn wait(pid: Pid) -> io::Result<Status> {
     loop {
         if let Some((_, status)) = wait4(pid, 0)? {
@@ -918,36 +859,25 @@ pub fn wait(pid: Pid) -> io::Result<Status> {
     }
 }
 
-/// Calls that take integers alone, all alike. `Ok` holds the value returned.
+/// Calls that take integers alone, all alike, and how each is shown. `Ok` holds the value returned.
 macro_rules! integer_calls {
-    ($($(#[$doc:meta])* $name:ident($($argument:ident: $type:ty),*);)*) => {$(
+    ($($(#[$doc:meta])* $name:ident($($argument:ident: $type:ty => $shown:expr),*);)*) => {$(
         $(#[$doc])*
+        #[track_caller]
         pub fn $name($($argument: $type),*) -> io::Result<c_long> {
             // SAFETY: integers only.
             let result = check(unsafe { libc::$name($($argument),*) });
-            let arguments: &[c_long] = &[$($argument as c_long),*];
-            tell(&result, format_args!("{}({})", stringify!($name), Integers(arguments)));
+            tell(stringify!($name), &[$(&$shown),*], &result);
             result
         }
     )*};
 }
 
-struct Integers<'a>(&'a [c_long]);
-
-impl fmt::Display for Integers<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        for (i, number) in self.0.iter().enumerate() {
-            write!(f, "{}{number}", if i == 0 { "" } else { ", " })?;
-        }
-        Ok(())
-    }
-}
-
 integer_calls! {
-    kill(pid: Pid, signal: c_int);
+    kill(pid: Pid => pid, signal: c_int => Signal(signal));
     setsid();
-    setresuid(real: u32, effective: u32, saved: u32);
-    setresgid(real: u32, effective: u32, saved: u32);
+    setresuid(real: u32 => Id(real), effective: u32 => Id(effective), saved: u32 => Id(saved));
+    setresgid(real: u32 => Id(real), effective: u32 => Id(effective), saved: u32 => Id(saved));
 }
 
 /// The effective uid that the program was started with: the kernel has put it on the stack, getauxval(3),
@@ -963,90 +893,117 @@ pub fn egid() -> u32 {
     unsafe { libc::getauxval(libc::AT_EGID) as u32 }
 }
 
+#[track_caller]
 pub fn getpid() -> Pid {
     // SAFETY: cannot fail.
-    unsafe { libc::getpid() }
+    let pid = unsafe { libc::getpid() };
+    tell("getpid", &[], &Ok(pid.into()));
+    pid
+}
+
+#[track_caller]
+pub fn getppid() -> Pid {
+    // SAFETY: cannot fail.
+    let pid = unsafe { libc::getppid() };
+    tell("getppid", &[], &Ok(pid.into()));
+    pid
 }
 
 /// umask(2): the permission bits that new files of this process and its children do not get.
+#[track_caller]
 pub fn umask(mask: u32) {
     // SAFETY: cannot fail.
     let previous = unsafe { libc::umask(mask) };
-    tell(&Ok(previous.into()), format_args!("umask({})", Mode(mask)));
+    tell_outcome("umask", &[&Mode(mask)], &Mode(previous));
 }
 
-/// setrlimit(RLIMIT_NOFILE): as many open files as this process may have.
+/// prlimit(RLIMIT_NOFILE): as many open files as this process may have.
+#[track_caller]
 pub fn raise_open_files() -> io::Result<()> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the pointer is to a live rlimit.
-    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
-    limit.rlim_cur = limit.rlim_max;
-    // SAFETY: the pointer is to a live rlimit.
-    let result = check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) });
-    tell(&result, format_args!("setrlimit(RLIMIT_NOFILE, {{rlim_cur={}}})", limit.rlim_cur));
-    result.map(drop)
+    let limit = get_limit(0, libc::RLIMIT_NOFILE)?;
+    set_limit(0, libc::RLIMIT_NOFILE, libc::rlimit { rlim_cur: limit.rlim_max, ..limit })
 }
 
-/// setrlimit(RLIMIT_FSIZE): a file that this process or its children write grows to `bytes` and no
-/// further; `None` is as far as the hard limit allows.
-pub fn limit_file_size(bytes: Option<u64>) -> io::Result<()> {
+/// prlimit(RLIMIT_FSIZE): a file that this child writes grows to `bytes` and no further.
+#[track_caller]
+pub fn limit_file_size(pid: Pid, bytes: u64) -> io::Result<()> {
+    let limit = get_limit(pid, libc::RLIMIT_FSIZE)?;
+    set_limit(pid, libc::RLIMIT_FSIZE, libc::rlimit { rlim_cur: limit.rlim_max.min(bytes), ..limit })
+}
+
+#[track_caller]
+fn get_limit(pid: Pid, resource: libc::__rlimit_resource_t) -> io::Result<libc::rlimit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the pointer is to a live rlimit.
-    check(unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) })?;
-    limit.rlim_cur = bytes.map_or(limit.rlim_max, |bytes| limit.rlim_max.min(bytes));
-    // SAFETY: the pointer is to a live rlimit.
-    let result = check(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) });
-    tell(&result, format_args!("setrlimit(RLIMIT_FSIZE, {{rlim_cur={}}})", limit.rlim_cur));
+    // SAFETY: the pointers are NULL or to a live rlimit.
+    let result = check(unsafe { libc::prlimit(pid, resource, std::ptr::null(), &mut limit) });
+    why_else("how far can the limit be raised?");
+    tell("prlimit64", &[&pid, &OneOf(resource.into(), LIMIT), &"NULL", &Limit(&limit)], &result);
+    result.map(|_| limit)
+}
+
+#[track_caller]
+fn set_limit(pid: Pid, resource: libc::__rlimit_resource_t, limit: libc::rlimit) -> io::Result<()> {
+    // SAFETY: the pointers are to a live rlimit or NULL.
+    let result = check(unsafe { libc::prlimit(pid, resource, &limit, std::ptr::null_mut()) });
+    why_else("the limit from here on");
+    tell("prlimit64", &[&pid, &OneOf(resource.into(), LIMIT), &Limit(&limit), &"NULL"], &result);
     result.map(drop)
 }
 
 /// pidfd_open(2): a process that stays the same one, whatever becomes of its number.
+#[track_caller]
 pub fn pidfd_open(pid: Pid) -> io::Result<Fd> {
     // SAFETY: integers only.
     let result = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) });
-    tell(&result, format_args!("pidfd_open({pid}, 0)"));
+    tell("pidfd_open", &[&pid, &0], &result);
     owned(result)
 }
 
+#[track_caller]
 pub fn pidfd_send_signal(process: &Fd, signal: c_int) -> io::Result<()> {
     // SAFETY: no siginfo is passed, the rest are integers.
     let result = check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.0, signal, 0, 0) });
-    tell(&result, format_args!("pidfd_send_signal({}, {signal}, NULL, 0)", process.0));
+    tell("pidfd_send_signal", &[process, &Signal(signal), &"NULL", &0], &result);
     result.map(drop)
 }
 
+#[track_caller]
 pub fn setgroups(groups: &[u32]) -> io::Result<()> {
     // SAFETY: pointer and length are those of a live slice.
     let result = check(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) });
-    tell(&result, format_args!("setgroups({}, {groups:?})", groups.len()));
+    tell("setgroups", &[&groups.len(), &List(groups)], &result);
     result.map(drop)
 }
 
 /// prctl(PR_SET_NO_NEW_PRIVS): nothing that this process might execute has more power than it has itself.
+#[track_caller]
 pub fn no_new_privs() -> io::Result<()> {
     // SAFETY: integers only.
     let result = check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) });
-    tell(&result, format_args!("prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)"));
+    tell("prctl", &[&"PR_SET_NO_NEW_PRIVS", &1, &0, &0, &0], &result);
     result.map(drop)
 }
 
 /// prctl(PR_SET_PDEATHSIG): this signal when the parent dies. A change of uid clears it.
+#[track_caller]
 pub fn set_parent_death_signal(signal: c_int) -> io::Result<()> {
     // SAFETY: integers only.
     let result = check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal as c_ulong) });
-    tell(&result, format_args!("prctl(PR_SET_PDEATHSIG, {signal})"));
+    tell("prctl", &[&"PR_SET_PDEATHSIG", &Signal(signal)], &result);
     result.map(drop)
 }
 
 /// prctl(PR_CAPBSET_DROP): one capability leaves the bounding set for ever.
+#[track_caller]
 pub fn drop_bounding(capability: u32) -> io::Result<()> {
     // SAFETY: integers only.
     let result = check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, c_ulong::from(capability)) });
-    tell(&result, format_args!("prctl(PR_CAPBSET_DROP, {capability})"));
+    tell("prctl", &[&"PR_CAPBSET_DROP", &Capability(capability)], &result);
     result.map(drop)
 }
 
 /// capset(2), version 3: bit n of each word is capability n of capabilities(7).
+#[track_caller]
 pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> io::Result<()> {
     // linux/capability.h: a header, and two halves of 32 capabilities each.
     const VERSION_3: u32 = 0x2008_0522;
@@ -1055,43 +1012,48 @@ pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> io::Result<()
     let data: [[u32; 3]; 2] = [half(0), half(32)];
     // SAFETY: the arrays have the layout of the kernel's structs and outlive the call.
     let result = check(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) });
-    tell(
-        &result,
-        format_args!(
-            "capset({{v3, 0}}, {{effective={effective:#x}, permitted={permitted:#x}, inheritable={inheritable:#x}}})"
-        ),
-    );
+    let (effective, permitted) = (Capabilities(effective), Capabilities(permitted));
+    let sets =
+        format_args!("{{effective={effective}, permitted={permitted}, inheritable={}}}", Capabilities(inheritable));
+    tell("capset", &[&"{version=_LINUX_CAPABILITY_VERSION_3, pid=0}", &sets], &result);
     result.map(drop)
 }
 
 /// keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL): a new, empty session keyring, keyrings(7).
+#[track_caller]
 pub fn new_session_keyring() -> io::Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;
     // SAFETY: integers and NULL only.
     let result = check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) });
-    tell(&result, format_args!("keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)"));
+    tell("keyctl", &[&"KEYCTL_JOIN_SESSION_KEYRING", &"NULL"], &result);
     result.map(drop)
 }
 
+#[track_caller]
 pub fn sethostname(name: &str) -> io::Result<()> {
     // SAFETY: pointer and length are those of a live string.
     let result = check(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) });
-    tell(&result, format_args!("sethostname({name:?}, {})", name.len()));
+    tell("sethostname", &[&Text(name.as_bytes()), &name.len()], &result);
     result.map(drop)
 }
 
 /// Ends the process at once: no destructor runs, no buffer is flushed.
+#[track_caller]
 pub fn exit(code: i32) -> ! {
+    crate::tell::unfold("until here");
+    why_else("the end");
+    tell_outcome("exit_group", &[&code], &"?");
     // SAFETY: it does not return.
     unsafe { libc::_exit(code) }
 }
 
 /// getrandom(2).
+#[track_caller]
 pub fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     // SAFETY: pointer and length are those of a live array; up to 256 bytes come whole.
     let result = check(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) } as c_long);
-    tell(&result, format_args!("getrandom(..., {N}, 0)"));
+    tell("getrandom", &[&Hex(&bytes), &N, &0], &result);
     result.map(|_| bytes)
 }
 
@@ -1103,30 +1065,28 @@ pub fn now() -> i64 {
 
 // ---- signals ----
 
-fn all_signals() -> libc::sigset_t {
-    // SAFETY: an all-zero sigset_t is valid, and sigfillset fills it.
-    unsafe {
-        let mut set = std::mem::zeroed();
-        libc::sigfillset(&mut set);
-        set
-    }
-}
+/// Sets of signals as the kernel has them: bit n - 1 for signal n. The C library would keep 32 and 33 out.
+const ALL_SIGNALS: u64 = u64::MAX;
+const SET_SIZE: usize = std::mem::size_of::<u64>();
 
 /// Blocks every signal, so that each is taken in turn by [`wait_for_signal`] or a [`signalfd`].
+#[track_caller]
 pub fn block_signals() -> io::Result<()> {
-    set_mask(&all_signals(), "~[]")
+    set_mask(libc::SIG_SETMASK, "SIG_SETMASK", ALL_SIGNALS)
 }
 
 /// Lets every signal through again.
+#[track_caller]
 pub fn unblock_signals() -> io::Result<()> {
-    // SAFETY: an all-zero sigset_t is the empty set.
-    set_mask(&unsafe { std::mem::zeroed() }, "[]")
+    set_mask(libc::SIG_SETMASK, "SIG_SETMASK", 0)
 }
 
-fn set_mask(set: &libc::sigset_t, name: &str) -> io::Result<()> {
-    // SAFETY: the set outlives the call; the old one is not asked for.
-    let result = check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, set, std::ptr::null_mut()) });
-    tell(&result, format_args!("rt_sigprocmask(SIG_SETMASK, {name}, NULL, 8)"));
+#[track_caller]
+fn set_mask(how: c_int, name: &str, set: u64) -> io::Result<()> {
+    let old: *mut u64 = std::ptr::null_mut();
+    // SAFETY: the set, of that size, outlives the call; the old one is not asked for.
+    let result = check(unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, &set, old, SET_SIZE) });
+    tell("rt_sigprocmask", &[&name, &Signals(set), &"NULL", &SET_SIZE], &result);
     result.map(drop)
 }
 
@@ -1138,13 +1098,14 @@ fn default_action(signal: c_int) -> io::Result<()> {
     let none: *mut u64 = std::ptr::null_mut();
     // SAFETY: the array has the size of the kernel's struct and outlives the call.
     let result = check(unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), none, 8) });
-    tell(&result, format_args!("rt_sigaction({signal}, {{sa_handler=SIG_DFL}}, NULL, 8)"));
+    tell("rt_sigaction", &[&Signal(signal), &"{sa_handler=SIG_DFL, sa_mask=[], sa_flags=0}", &"NULL", &8], &result);
     result.map(drop)
 }
 
 /// Gives every signal that the caller ignores its default action, SIGCHLD and SIGPIPE among them:
 /// `nohup`, a shell's `&` and many a language's runtime hand ignored signals on, and they would
 /// reach the container's command.
+#[track_caller]
 pub fn default_ignored_signals() -> io::Result<()> {
     why("which signals does the caller ignore?");
     let status = read_file("/proc/self/status", 64 * 1024)?;
@@ -1159,46 +1120,51 @@ pub fn default_ignored_signals() -> io::Result<()> {
 }
 
 /// The next blocked signal (rt_sigtimedwait without a timeout).
+#[track_caller]
 pub fn wait_for_signal() -> io::Result<c_int> {
+    let none: *mut libc::siginfo_t = std::ptr::null_mut();
     loop {
-        // SAFETY: the set outlives the call; no siginfo is asked for.
-        let result = check(unsafe { libc::sigwaitinfo(&all_signals(), std::ptr::null_mut()) });
-        match result {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            result => {
-                tell(&result, format_args!("rt_sigtimedwait(~[], NULL, NULL, 8)"));
-                return result.map(|signal| signal as c_int);
+        // SAFETY: the set, of that size, outlives the call; neither siginfo nor timeout is passed.
+        let result = check(unsafe { libc::syscall(libc::SYS_rt_sigtimedwait, &ALL_SIGNALS, none, none, SET_SIZE) });
+        let arguments: [&dyn fmt::Display; 4] = [&Signals(ALL_SIGNALS), &"NULL", &"NULL", &SET_SIZE];
+        match &result {
+            Ok(signal) => {
+                let outcome = format_args!("{signal} ({})", Signal(*signal as c_int));
+                tell_outcome("rt_sigtimedwait", &arguments, &outcome);
             }
+            Err(_) => tell("rt_sigtimedwait", &arguments, &result),
+        }
+        if !is_interrupted(&result) {
+            return result.map(|signal| signal as c_int);
         }
     }
 }
 
 /// signalfd(2) for every signal: readable when one is pending.
+#[track_caller]
 pub fn signalfd() -> io::Result<Fd> {
-    // SAFETY: the set outlives the call.
-    let result = check(unsafe { libc::signalfd(-1, &all_signals(), libc::SFD_CLOEXEC) });
-    tell(&result, format_args!("signalfd4(-1, ~[], 8, SFD_CLOEXEC)"));
+    signalfd4(ALL_SIGNALS)
+}
+
+#[track_caller]
+fn signalfd4(set: u64) -> io::Result<Fd> {
+    // SAFETY: the set, of that size, outlives the call.
+    let result = check(unsafe { libc::syscall(libc::SYS_signalfd4, -1, &set, SET_SIZE, libc::SFD_CLOEXEC) });
+    tell("signalfd4", &[&-1, &Signals(set), &SET_SIZE, &"SFD_CLOEXEC"], &result);
     owned(result)
 }
 
 /// Blocks these signals and lets them be read from a descriptor; all others do what they did.
-pub fn signals_to_fd(signals: &[c_int], names: &str) -> io::Result<Fd> {
-    // SAFETY: an all-zero sigset_t is the empty set, and it outlives the calls.
-    let (masked, result) = unsafe {
-        let mut set = std::mem::zeroed();
-        for signal in signals {
-            libc::sigaddset(&mut set, *signal);
-        }
-        let masked = check(libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()));
-        (masked, check(libc::signalfd(-1, &set, libc::SFD_CLOEXEC)))
-    };
-    tell(&masked, format_args!("rt_sigprocmask(SIG_BLOCK, [{names}], NULL, 8)"));
-    masked?;
-    tell(&result, format_args!("signalfd4(-1, [{names}], 8, SFD_CLOEXEC)"));
-    owned(result)
+#[track_caller]
+pub fn signals_to_fd(signals: &[c_int]) -> io::Result<Fd> {
+    let set = signals.iter().fold(0, |set, signal| set | 1 << (signal - 1));
+    set_mask(libc::SIG_BLOCK, "SIG_BLOCK", set)?;
+    why_else("and come as something to read");
+    signalfd4(set)
 }
 
 /// Takes one signal from a [`signalfd`].
+#[track_caller]
 pub fn read_signal(fd: &Fd) -> io::Result<c_int> {
     let mut info = [0u8; std::mem::size_of::<libc::signalfd_siginfo>()];
     read(fd.0, &mut info)?;
@@ -1269,6 +1235,7 @@ impl RawAddress {
 }
 
 /// socket(2) of the address's family; `kind` is SOCK_DGRAM or SOCK_STREAM, with SOCK_NONBLOCK if wished.
+#[track_caller]
 pub fn socket(address: &SocketAddr, kind: c_int) -> io::Result<Fd> {
     let (family, name) = match address {
         SocketAddr::V4(_) => (libc::AF_INET, "AF_INET"),
@@ -1276,22 +1243,17 @@ pub fn socket(address: &SocketAddr, kind: c_int) -> io::Result<Fd> {
     };
     // SAFETY: integers only.
     let result = check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) });
-    tell(&result, format_args!("socket({name}, {}, 0)", Flags((kind | libc::SOCK_CLOEXEC) as u64, SOCKET)));
+    tell("socket", &[&name, &SocketKind(kind | libc::SOCK_CLOEXEC), &"IPPROTO_IP"], &result);
     owned(result)
 }
 
-names!(SOCKET: SOCK_DGRAM SOCK_STREAM SOCK_NONBLOCK SOCK_CLOEXEC);
-
-const LEVELS: &[(c_int, &str)] =
-    &[(libc::SOL_SOCKET, "SOL_SOCKET"), (libc::IPPROTO_IP, "SOL_IP"), (libc::IPPROTO_IPV6, "SOL_IPV6")];
-
 /// setsockopt(2) of an option that is an int; `name` is for the telling.
+#[track_caller]
 pub fn setsockopt(socket: &Fd, level: c_int, option: c_int, value: c_int, name: &str) -> io::Result<()> {
     let (pointer, size) = (std::ptr::from_ref(&value).cast(), std::mem::size_of::<c_int>() as _);
     // SAFETY: the pointer is to a live int of that size.
     let result = check(unsafe { libc::setsockopt(socket.0, level, option, pointer, size) });
-    let level = LEVELS.iter().find(|(number, _)| *number == level).map_or("?", |(_, name)| name);
-    tell(&result, format_args!("setsockopt({}, {level}, {name}, [{value}], 4)", socket.0));
+    tell("setsockopt", &[socket, &OneOf(level as u64, LEVEL), &name, &List(&[value]), &4], &result);
     result.map(drop)
 }
 
@@ -1299,11 +1261,12 @@ pub fn setsockopt(socket: &Fd, level: c_int, option: c_int, value: c_int, name: 
 macro_rules! address_call {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
+        #[track_caller]
         pub fn $name(socket: &Fd, address: &SocketAddr) -> io::Result<()> {
             let raw = RawAddress::new(address);
             // SAFETY: the pointer is to a live address of that length.
             let result = check(unsafe { libc::$name(socket.0, std::ptr::from_ref(&raw).cast(), raw.length()) });
-            tell(&result, format_args!("{}({}, {address}, {})", stringify!($name), socket.0, raw.length()));
+            tell(stringify!($name), &[socket, &SocketAddress(*address), &raw.length()], &result);
             result.map(drop)
         }
     };
@@ -1319,14 +1282,16 @@ address_call!(
     connect
 );
 
+#[track_caller]
 pub fn listen(socket: &Fd, backlog: c_int) -> io::Result<()> {
     // SAFETY: integers only.
     let result = check(unsafe { libc::listen(socket.0, backlog) });
-    tell(&result, format_args!("listen({}, {backlog})", socket.0));
+    tell("listen", &[socket, &backlog], &result);
     result.map(drop)
 }
 
 /// accept4(2): the next connection, its socket non-blocking, and who it is from.
+#[track_caller]
 pub fn accept4(socket: &Fd) -> io::Result<(Fd, SocketAddr)> {
     // SAFETY: all-zero bytes are a valid sockaddr_in6.
     let mut raw = RawAddress { v6: unsafe { std::mem::zeroed() } };
@@ -1334,17 +1299,19 @@ pub fn accept4(socket: &Fd) -> io::Result<(Fd, SocketAddr)> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: the pointers are to a live address and its length.
     let result = check(unsafe { libc::accept4(socket.0, std::ptr::from_mut(&mut raw).cast(), &mut length, flags) });
-    let from = result.as_ref().map_or("NULL".to_string(), |_| raw.address().to_string());
-    tell(&result, format_args!("accept4({}, {from}, SOCK_NONBLOCK|SOCK_CLOEXEC)", socket.0));
+    let from = Struct(result.is_ok(), &raw, SocketAddress(raw.address()));
+    let lengths = Lengths(std::mem::size_of::<RawAddress>(), length as usize);
+    tell("accept4", &[socket, &from, &lengths, &"SOCK_CLOEXEC|SOCK_NONBLOCK"], &result);
     owned(result).map(|fd| (fd, raw.address()))
 }
 
 /// send(2) on a stream; a peer that is gone is an error, no SIGPIPE.
+#[track_caller]
 pub fn send(socket: &Fd, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: pointer and length are those of a live slice.
     let result =
         check(unsafe { libc::send(socket.0, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) } as c_long);
-    tell(&result, format_args!("sendto({}, {}, {}, MSG_NOSIGNAL)", socket.0, Excerpt(bytes), bytes.len()));
+    tell("sendto", &[socket, &Bytes(bytes), &bytes.len(), &"MSG_NOSIGNAL", &"NULL", &0], &result);
     result.map(|n| n as usize)
 }
 
@@ -1466,6 +1433,7 @@ impl Datagrams {
     }
 
     /// recvmmsg(2) without waiting: how many came, 0 where there was none.
+    #[track_caller]
     pub fn receive(&mut self, socket: &Fd) -> io::Result<usize> {
         self.set_room(self.used);
         self.used = 0;
@@ -1473,7 +1441,7 @@ impl Datagrams {
         let headers = self.headers.as_mut_ptr();
         // SAFETY: the headers point into this value's own vectors (see `new`), which outlive the call.
         let result = check(unsafe { libc::recvmmsg(socket.0, headers, count, flags, std::ptr::null_mut()) });
-        tell(&result, format_args!("recvmmsg({}, ..., {count}, MSG_DONTWAIT, NULL)", socket.0));
+        tell("recvmmsg", &[socket, &Row::received(self, &result), &count, &"MSG_DONTWAIT", &"NULL"], &result);
         match result {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
             result => {
@@ -1491,6 +1459,7 @@ impl Datagrams {
 
     /// sendmmsg(2) without waiting, and empties the row. One that cannot be sent is left out: to the
     /// other side it is a lost datagram, which UDP has anyway. The last such error is returned.
+    #[track_caller]
     pub fn send(&mut self, socket: &Fd) -> io::Result<()> {
         let (mut done, mut outcome, mut is_second) = (0, Ok(()), false);
         while done < self.used {
@@ -1498,7 +1467,7 @@ impl Datagrams {
             let count = (self.used - done) as u32;
             // SAFETY: the headers point into this value's own vectors (see `new`), which outlive the call.
             let result = check(unsafe { libc::sendmmsg(socket.0, headers, count, libc::MSG_DONTWAIT) });
-            tell(&result, format_args!("sendmmsg({}, ..., {count}, MSG_DONTWAIT)", socket.0));
+            tell("sendmmsg", &[socket, &Row::sent(self, done, &result), &count, &"MSG_DONTWAIT"], &result);
             match result {
                 Ok(sent) => (done, is_second) = (done + sent as usize, false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -1514,6 +1483,52 @@ impl Datagrams {
     }
 }
 
+/// Datagrams as the narrator shows them: those that came, or those that are to go.
+struct Row<'a> {
+    row: &'a Datagrams,
+    first: usize,
+    /// How many came or went; `None`: the call failed.
+    done: Option<usize>,
+    received: bool,
+}
+
+impl<'a> Row<'a> {
+    fn received(row: &'a Datagrams, result: &io::Result<c_long>) -> Row<'a> {
+        Row { row, first: 0, done: result.as_ref().ok().map(|count| *count as usize), received: true }
+    }
+
+    fn sent(row: &'a Datagrams, first: usize, result: &io::Result<c_long>) -> Row<'a> {
+        Row { row, first, done: result.as_ref().ok().map(|count| *count as usize), received: false }
+    }
+
+    /// One message: who from or to, and what.
+    fn message(&self, index: usize) -> String {
+        let header = &self.row.headers[index];
+        let octets = &self.row.octets[index * self.row.size..][..self.row.size];
+        let room = self.row.vectors[index].iov_len;
+        let shown = Bytes(&octets[..if self.received { (header.msg_len as usize).min(room) } else { room }]);
+        let (name, length) = match self.row.peers.get(index) {
+            Some(peer) => (SocketAddress(peer.address()).to_string(), header.msg_hdr.msg_namelen),
+            None => ("NULL".to_string(), 0),
+        };
+        let room_for_name = match (self.received, self.row.peers.is_empty()) {
+            (true, false) => format!("{} => ", std::mem::size_of::<RawAddress>()),
+            _ => String::new(),
+        };
+        format!(
+            "{{msg_hdr={{msg_name={name}, msg_namelen={room_for_name}{length}, msg_iov=[{{iov_base={shown}, iov_len={room}}}], msg_iovlen=1, ...}}, ...}}"
+        )
+    }
+}
+
+impl fmt::Display for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Some(done) = self.done else { return Address(self.row.headers[self.first..].as_ptr()).fmt(f) };
+        let shown: Vec<String> = (self.first..self.first + done).map(|index| self.message(index)).collect();
+        List(&shown).fmt(f)
+    }
+}
+
 /// Microseconds since the machine started, time asleep included (answered by the vDSO, no entry into the kernel).
 pub fn clock() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -1523,36 +1538,41 @@ pub fn clock() -> u64 {
 }
 
 /// epoll_create1(2): one place to wait for many descriptors.
+#[track_caller]
 pub fn epoll_create1() -> io::Result<Fd> {
     // SAFETY: integers only.
     let result = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) });
-    tell(&result, format_args!("epoll_create1(EPOLL_CLOEXEC)"));
+    tell("epoll_create1", &[&"EPOLL_CLOEXEC"], &result);
     owned(result)
 }
 
 /// epoll_ctl(2): wait for `events` of `fd`, `operation` is EPOLL_CTL_ADD or EPOLL_CTL_MOD; `token` comes
 /// back with them. A closed descriptor leaves by itself.
+#[track_caller]
 pub fn epoll_ctl(epoll: &Fd, operation: c_int, fd: &Fd, events: c_int, token: u64) -> io::Result<()> {
     let mut event = libc::epoll_event { events: events as u32, u64: token };
     // SAFETY: the pointer is to a live event.
     let result = check(unsafe { libc::epoll_ctl(epoll.0, operation, fd.0, &mut event) });
     let name = if operation == libc::EPOLL_CTL_ADD { "EPOLL_CTL_ADD" } else { "EPOLL_CTL_MOD" };
-    let events = Flags(events as u64, EPOLL);
-    tell(&result, format_args!("epoll_ctl({}, {name}, {}, {{{events}, {token}}})", epoll.0, fd.0));
+    tell("epoll_ctl", &[epoll, &name, fd, &Event(events as u32, token)], &result);
     result.map(drop)
 }
-
-names!(EPOLL: EPOLLIN EPOLLOUT EPOLLERR EPOLLHUP);
 
 /// What [`epoll_wait`] found: (token, events).
 pub type Ready = Vec<(u64, c_int)>;
 
 /// epoll_wait(2): at most 64 of those that are ready; `timeout` in milliseconds, -1 for none.
+#[track_caller]
 pub fn epoll_wait(epoll: &Fd, ready: &mut Ready, timeout: c_int) -> io::Result<()> {
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
     // SAFETY: pointer and length are those of a live, writable array.
     let result = check(unsafe { libc::epoll_wait(epoll.0, events.as_mut_ptr(), events.len() as c_int, timeout) });
-    tell(&result, format_args!("epoll_wait({}, ..., {}, {timeout})", epoll.0, events.len()));
+    if verbose() {
+        let came = events.iter().take(*result.as_ref().unwrap_or(&0) as usize);
+        let came: Vec<Event> = came.map(|event| Event(event.events, event.u64)).collect();
+        let shown = Struct(result.is_ok(), &events, List(&came));
+        tell("epoll_wait", &[epoll, &shown, &events.len(), &timeout], &result);
+    }
     let count = match result {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
         result => result? as usize,
@@ -1566,20 +1586,22 @@ pub fn epoll_wait(epoll: &Fd, ready: &mut Ready, timeout: c_int) -> io::Result<(
 
 pub type Termios = libc::termios;
 
+#[track_caller]
 pub fn tcgetattr(fd: c_int) -> io::Result<Termios> {
     // SAFETY: an all-zero termios is valid, it holds numbers only.
-    let mut termios = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointer is to a live termios.
-    let result = check(unsafe { libc::tcgetattr(fd, &mut termios) });
-    tell(&result, format_args!("ioctl({fd}, TCGETS)"));
+    let mut termios: Termios = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live termios, whose beginning is the kernel's struct.
+    let result = check(unsafe { libc::ioctl(fd, libc::TCGETS, &mut termios) });
+    tell("ioctl", &[&fd, &"TCGETS", &Struct(result.is_ok(), &termios, Terminal(&termios))], &result);
     result.map(|_| termios)
 }
 
 /// tcsetattr(3) after what was written has gone out.
+#[track_caller]
 pub fn tcsetattr(fd: c_int, termios: &Termios) -> io::Result<()> {
-    // SAFETY: the pointer is to a live termios.
-    let result = check(unsafe { libc::tcsetattr(fd, libc::TCSADRAIN, termios) });
-    tell(&result, format_args!("ioctl({fd}, TCSETSW)"));
+    // SAFETY: the pointer is to a live termios, whose beginning is the kernel's struct.
+    let result = check(unsafe { libc::ioctl(fd, libc::TCSETSW, termios) });
+    tell("ioctl", &[&fd, &"TCSETSW", &Terminal(termios)], &result);
     result.map(drop)
 }
 
@@ -1591,68 +1613,77 @@ pub fn raw_mode(mut termios: Termios) -> Termios {
 }
 
 /// ioctl(2) whose argument is an integer.
-pub fn ioctl(fd: c_int, request: c_ulong, argument: c_int, name: &str) -> io::Result<c_long> {
+#[track_caller]
+pub fn ioctl(fd: c_int, request: c_ulong, argument: c_int, name: &str, shown: &dyn fmt::Display) -> io::Result<c_long> {
     // SAFETY: only requests with integer arguments are passed (TIOCSCTTY, TIOCGPTPEER).
     let result = check(unsafe { libc::ioctl(fd, request, argument) });
-    tell(&result, format_args!("ioctl({fd}, {name}, {argument:#x})"));
+    tell("ioctl", &[&fd, &name, shown], &result);
     result
 }
 
 /// TIOCSPTLCK: unlocks the other side of a pty, so that it can be opened.
+#[track_caller]
 pub fn unlock_pty(master: &Fd) -> io::Result<()> {
     let zero: c_int = 0;
     // SAFETY: the request reads one int.
     let result = check(unsafe { libc::ioctl(master.0, libc::TIOCSPTLCK, &zero) });
-    tell(&result, format_args!("ioctl({}, TIOCSPTLCK, [0])", master.0));
+    tell("ioctl", &[master, &"TIOCSPTLCK", &List(&[zero])], &result);
     result.map(drop)
 }
 
 /// TIOCGPTPEER: the other side of a pty, without a path that could be something else.
+#[track_caller]
 pub fn pty_peer(master: &Fd) -> io::Result<Fd> {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    ioctl(master.0, libc::TIOCGPTPEER as c_ulong, flags, "TIOCGPTPEER").map(|fd| Fd(fd as c_int))
+    owned(ioctl(master.0, libc::TIOCGPTPEER as c_ulong, flags, "TIOCGPTPEER", &format_args!("{flags:#x}")))
 }
 
 /// TIOCGPTN: the number of a pty under /dev/pts.
+#[track_caller]
 pub fn pty_number(master: &Fd) -> io::Result<u32> {
     let mut number: libc::c_uint = 0;
     // SAFETY: the request writes one unsigned int.
     let result = check(unsafe { libc::ioctl(master.0, libc::TIOCGPTN, &mut number) });
-    tell(&result, format_args!("ioctl({}, TIOCGPTN, [{number}])", master.0));
+    tell("ioctl", &[master, &"TIOCGPTN", &Struct(result.is_ok(), &number, List(&[number]))], &result);
     result.map(|_| number)
 }
 
 /// Copies the window size of one terminal to another.
+#[track_caller]
 pub fn copy_window_size(from: c_int, to: c_int) -> io::Result<()> {
-    // SAFETY: an all-zero winsize is valid, it holds numbers only.
-    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
-    // SAFETY: the request writes one winsize.
-    let result = check(unsafe { libc::ioctl(from, libc::TIOCGWINSZ, &mut size) });
-    tell(&result, format_args!("ioctl({from}, TIOCGWINSZ, {{ws_row={}, ws_col={}}})", size.ws_row, size.ws_col));
-    result?;
+    let size = get_window_size(from)?;
     // SAFETY: the request reads one winsize.
     let result = check(unsafe { libc::ioctl(to, libc::TIOCSWINSZ, &size) });
-    tell(&result, format_args!("ioctl({to}, TIOCSWINSZ, {{ws_row={}, ws_col={}}})", size.ws_row, size.ws_col));
+    why_else("and gives it to the container's");
+    tell("ioctl", &[&to, &"TIOCSWINSZ", &WindowSize(&size)], &result);
     result.map(drop)
 }
 
 /// The size of a terminal's window: (rows, columns).
+#[track_caller]
 pub fn window_size(fd: c_int) -> io::Result<(usize, usize)> {
+    get_window_size(fd).map(|size| (size.ws_row.into(), size.ws_col.into()))
+}
+
+#[track_caller]
+fn get_window_size(fd: c_int) -> io::Result<libc::winsize> {
     // SAFETY: an all-zero winsize is valid, it holds numbers only.
     let mut size: libc::winsize = unsafe { std::mem::zeroed() };
     // SAFETY: the request writes one winsize.
     let result = check(unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &mut size) });
-    tell(&result, format_args!("ioctl({fd}, TIOCGWINSZ, {{ws_row={}, ws_col={}}})", size.ws_row, size.ws_col));
-    result.map(|_| (size.ws_row.into(), size.ws_col.into()))
+    tell("ioctl", &[&fd, &"TIOCGWINSZ", &Struct(result.is_ok(), &size, WindowSize(&size))], &result);
+    result.map(|_| size)
 }
 
 // ---- network ----
 
 /// Brings an interface up (SIOCSIFFLAGS with IFF_UP, netdevice(7)).
+#[track_caller]
 pub fn interface_up(name: &str) -> io::Result<()> {
     // SAFETY: integers only.
     let result = check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) });
-    tell(&result, format_args!("socket(AF_INET, SOCK_DGRAM|SOCK_CLOEXEC, IPPROTO_IP)"));
+    why_else("interfaces are spoken to through any socket");
+    tell("socket", &[&"AF_INET", &"SOCK_DGRAM|SOCK_CLOEXEC", &"IPPROTO_IP"], &result);
     let socket = owned(result)?;
     // SAFETY: an all-zero ifreq is valid, it holds numbers and bytes only.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -1663,22 +1694,23 @@ pub fn interface_up(name: &str) -> io::Result<()> {
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
     // SAFETY: the request reads one ifreq.
     let result = check(unsafe { libc::ioctl(socket.0, libc::SIOCSIFFLAGS, &request) });
-    tell(
-        &result,
-        format_args!("ioctl({}, SIOCSIFFLAGS, {{ifr_name={name:?}, ifr_flags=IFF_UP|IFF_RUNNING}})", socket.0),
-    );
+    let shown = format_args!("{{ifr_name={}, ifr_flags=IFF_UP|IFF_RUNNING}}", Text(name.as_bytes()));
+    why_else("up from here on");
+    tell("ioctl", &[&socket, &"SIOCSIFFLAGS", &shown], &result);
     result.map(drop)
 }
 
 // ---- a few calls that always go together ----
 
 /// Reads a whole file; more than `limit` bytes are `FileTooLarge`.
+#[track_caller]
 pub fn read_file(path: impl AsRef<Path>, limit: usize) -> io::Result<Vec<u8>> {
     read_open_file(&open(path, libc::O_RDONLY, 0)?, limit)
 }
 
 /// The same of an open file. A regular file answers with less than was asked for only at its end, and so
 /// does one of the kernel's that is shorter than a page: most need no second read(2) to see the end.
+#[track_caller]
 pub fn read_open_file(file: &Fd, limit: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; 16 * 1024];
     let length = read(file.raw(), &mut bytes)?;
@@ -1695,10 +1727,14 @@ pub fn read_open_file(file: &Fd, limit: usize) -> io::Result<Vec<u8>> {
 }
 
 /// Reads to the end of a file, pipe or socket; more than `limit` bytes are `FileTooLarge`.
+#[track_caller]
 pub fn read_to_end(fd: &Fd, limit: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 16 * 1024];
     loop {
+        if !bytes.is_empty() {
+            why("to its end");
+        }
         match read(fd.0, &mut buffer)? {
             0 => return Ok(bytes),
             n => bytes.extend_from_slice(&buffer[..n]),
@@ -1709,18 +1745,114 @@ pub fn read_to_end(fd: &Fd, limit: usize) -> io::Result<Vec<u8>> {
     }
 }
 
+/// What is in a directory: the name, and the kind of file as in [`Stat::kind`].
+pub struct Entry {
+    pub name: OsString,
+    pub kind: u32,
+}
+
+/// Everything in an open directory but `.` and `..`.
+#[track_caller]
+pub fn list(dir: &Fd) -> io::Result<Vec<Entry>> {
+    let mut all = Vec::new();
+    loop {
+        let mut some = list_some(dir)?;
+        if some.is_empty() {
+            return Ok(all);
+        }
+        all.append(&mut some);
+        why("and more?");
+    }
+}
+
+/// The next entries of an open directory, by getdents64(2); none at its end. However many there are, they
+/// need no more memory than their 32 KiB.
+#[track_caller]
+pub fn list_some(dir: &Fd) -> io::Result<Vec<Entry>> {
+    /// A buffer aligned as the records in it.
+    #[repr(C, align(8))]
+    struct Records([u8; 32 * 1024]);
+    let mut records = Records([0; 32 * 1024]);
+    let mut entries = Vec::new();
+    while entries.is_empty() {
+        let (buffer, size) = (records.0.as_mut_ptr(), records.0.len());
+        // SAFETY: pointer and length are those of a live, writable array.
+        let result = check(unsafe { libc::syscall(libc::SYS_getdents64, dir.0, buffer, size) });
+        let count = parse_records(&records.0[..*result.as_ref().unwrap_or(&0) as usize], &mut entries);
+        why_else("what is in it");
+        let shown = format_args!("{} /* {count} entries */", Address(buffer));
+        tell("getdents64", &[dir, &shown, &size], &result);
+        if result? == 0 {
+            break;
+        }
+    }
+    // A file system that does not say what its entries are is asked for each.
+    for entry in &mut entries {
+        if entry.kind == 0 {
+            why("what is it?");
+            entry.kind = fstatat(dir, &entry.name)?.kind();
+        }
+    }
+    Ok(entries)
+}
+
+/// Takes the records of getdents64(2) apart: inode and offset, 8 bytes each, length (2), type (1), name. Returns
+/// how many there were, `.` and `..` among them.
+fn parse_records(mut records: &[u8], entries: &mut Vec<Entry>) -> usize {
+    const NAME: usize = 19;
+    let mut count = 0;
+    while let Some(header) = records.get(..NAME) {
+        let length = usize::from(u16::from_ne_bytes([header[16], header[17]]));
+        let Some(record) = records.get(..length.max(NAME)) else { break };
+        let name = record[NAME..].split(|byte| *byte == 0).next().unwrap_or_default();
+        if name != b"." && name != b".." {
+            // DT_DIR and its like are the kind's bits of st_mode, shifted: inode(7).
+            entries.push(Entry { name: OsStr::from_bytes(name).into(), kind: u32::from(header[18]) << 12 });
+        }
+        count += 1;
+        records = &records[record.len()..];
+    }
+    count
+}
+
+/// The same of a path.
+#[track_caller]
+pub fn list_path(path: impl AsRef<Path>) -> io::Result<Vec<Entry>> {
+    list(&open(path, libc::O_RDONLY | libc::O_DIRECTORY, 0)?)
+}
+
+/// getcwd(2). A directory outside the root is told by a path that does not begin with `/`.
+#[track_caller]
+pub fn getcwd() -> io::Result<PathBuf> {
+    let mut buffer = vec![0u8; libc::PATH_MAX as usize];
+    // SAFETY: pointer and length are those of a live, writable slice.
+    let result = check(unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) });
+    let length = result.as_ref().map_or(0, |length| *length as usize - 1); // without the NUL
+    buffer.truncate(length);
+    let shown = Struct(result.is_ok(), &buffer, Text(&buffer));
+    tell("getcwd", &[&shown, &libc::PATH_MAX], &result);
+    result.map(|_| PathBuf::from(OsString::from_vec(buffer)))
+}
+
 /// Prints to standard output; where that is gone or full, an error instead of a panic.
+#[track_caller]
 pub fn print(text: &str) -> io::Result<()> {
+    why_else("for the caller");
     write_all(STDOUT, text.as_bytes())
 }
 
 /// Writes to a file that exists, as the kernel's own files in /proc and cgroups do, in one write.
+#[track_caller]
 pub fn write_kernel_file(path: impl AsRef<Path>, value: &str) -> io::Result<()> {
+    let reason = reason_or("a setting of the kernel's");
+    why(reason);
     let fd = open(path, libc::O_WRONLY, 0)?;
+    why(reason);
     write(fd.0, value.as_bytes()).map(drop)
 }
 
 /// Makes a file or empties it, and writes it.
+#[track_caller]
 pub fn write_file(path: impl AsRef<Path>, mode: u32, bytes: &[u8]) -> io::Result<()> {
     let fd = open(path, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_NOFOLLOW, mode)?;
     write_all(fd.0, bytes)
@@ -1731,6 +1863,7 @@ pub fn write_file(path: impl AsRef<Path>, mode: u32, bytes: &[u8]) -> io::Result
 struct ControlBuffer([u8; 32]);
 
 /// Sends one message, with a descriptor along where one is given (SCM_RIGHTS, unix(7)).
+#[track_caller]
 pub fn send_message(socket: &Fd, bytes: &[u8], fd: Option<&Fd>) -> io::Result<()> {
     let mut io = libc::iovec { iov_base: bytes.as_ptr() as *mut _, iov_len: bytes.len() };
     let mut control = ControlBuffer([0; 32]);
@@ -1753,13 +1886,14 @@ pub fn send_message(socket: &Fd, bytes: &[u8], fd: Option<&Fd>) -> io::Result<()
     }
     // SAFETY: everything the header points to is alive; MSG_NOSIGNAL: a dead peer is an error, no SIGPIPE.
     let result = check(unsafe { libc::sendmsg(socket.0, &message, libc::MSG_NOSIGNAL) } as c_long);
-    let along = fd.map(|fd| format!(", SCM_RIGHTS [{}]", fd.0)).unwrap_or_default();
-    tell(&result, format_args!("sendmsg({}, {}{along}, MSG_NOSIGNAL)", socket.0, Excerpt(bytes)));
+    let shown = Message { bytes, room: bytes.len(), fd: fd.map(Fd::raw), control: message.msg_controllen, flags: 0 };
+    tell("sendmsg", &[socket, &shown, &"MSG_NOSIGNAL"], &result);
     result.map(drop)
 }
 
 /// Receives one message into `buffer`: its length (0 when the other side is gone), and a descriptor
 /// that came along. `flags` 0 or `MSG_DONTWAIT`.
+#[track_caller]
 pub fn receive_message(socket: &Fd, buffer: &mut [u8], flags: c_int) -> io::Result<(usize, Option<Fd>)> {
     let mut io = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let mut control = ControlBuffer([0; 32]);
@@ -1769,23 +1903,47 @@ pub fn receive_message(socket: &Fd, buffer: &mut [u8], flags: c_int) -> io::Resu
     message.msg_iovlen = 1;
     message.msg_control = control.0.as_mut_ptr().cast();
     message.msg_controllen = control.0.len() as _;
-    let result = loop {
+    let asked = flags | libc::MSG_CMSG_CLOEXEC;
+    loop {
         // SAFETY: everything the header points to is alive and writable.
-        match check(unsafe { libc::recvmsg(socket.0, &mut message, flags | libc::MSG_CMSG_CLOEXEC) } as c_long) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            result => break result,
+        let result = check(unsafe { libc::recvmsg(socket.0, &mut message, asked) } as c_long);
+        // SAFETY: the kernel filled the header; a control message that it wrote is inside the buffer.
+        let fd = unsafe { result.as_ref().ok().and_then(|_| descriptor_in(&message)) };
+        let room = buffer.len();
+        let bytes = &buffer[..*result.as_ref().unwrap_or(&0) as usize];
+        let shown = Message { bytes, room, fd, control: message.msg_controllen, flags: message.msg_flags };
+        let shown = Received(result.is_ok(), shown);
+        tell("recvmsg", &[socket, &shown, &Flags(asked as u64, MESSAGE)], &result);
+        if !is_interrupted(&result) {
+            return result.map(|length| (length as usize, fd.map(Fd)));
         }
-    };
-    tell(&result, format_args!("recvmsg({}, ..., {flags:#x})", socket.0));
-    let length = result? as usize;
-    // SAFETY: the kernel filled the header; a control message that it wrote is inside the buffer.
-    let fd = unsafe {
-        let header = libc::CMSG_FIRSTHDR(&message);
+    }
+}
+
+/// A message that came, or that none did.
+struct Received<'a>(bool, Message<'a>);
+
+impl fmt::Display for Received<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self.0 {
+            true => self.1.fmt(f),
+            false => f.write_str("{msg_namelen=0}"),
+        }
+    }
+}
+
+/// The descriptor that came along with a message.
+///
+/// # Safety
+/// The control message, if there is one, is as the kernel wrote it.
+unsafe fn descriptor_in(message: &libc::msghdr) -> Option<c_int> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let header = libc::CMSG_FIRSTHDR(message);
         let is_fd =
             !header.is_null() && (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS;
-        is_fd.then(|| Fd(libc::CMSG_DATA(header).cast::<c_int>().read_unaligned()))
-    };
-    Ok((length, fd))
+        is_fd.then(|| libc::CMSG_DATA(header).cast::<c_int>().read_unaligned())
+    }
 }
 
 /// A helper program to start: curl, tar, newuidmap, ...
@@ -1799,7 +1957,9 @@ pub struct Program {
 
 /// Starts a helper with these standard streams (`None`: ours) and these further descriptors. It
 /// dies when this process dies: `PR_SET_PDEATHSIG`. A helper that cannot be started ends with 127.
+#[track_caller]
 pub fn spawn(program: &Program, streams: [Option<&Fd>; 3], keep: &[&Fd]) -> io::Result<Pid> {
+    let reason = reason_or("a helper");
     let path = find_program(program.name).ok_or(io::ErrorKind::NotFound)?;
     let argv: io::Result<Vec<CString>> = [OsStr::new(program.name)]
         .into_iter()
@@ -1807,20 +1967,19 @@ pub fn spawn(program: &Program, streams: [Option<&Fd>; 3], keep: &[&Fd]) -> io::
         .map(cstr)
         .collect();
     let argv = argv?;
+    why("who is the parent? the helper is to end with it");
     let parent = getpid();
+    why(reason);
     if let Some(pid) = clone(0)? {
         return Ok(pid);
     }
-    // Its standard error may be a pipe of ours from here on, which is no place to tell: what is left to do is
-    // told now.
-    set_who(program.name);
-    tell_line(format_args!("execve({path:?}, {argv:?}, [/* {} vars */])", program.environment.len()));
-    set_verbose(false);
+    set_who(format!("{}/{}", who(), program.name.rsplit('/').next().unwrap_or_default()));
     let failed = become_program(parent, &path, &argv, &program.environment, streams, keep);
     print_error(format!("mydocker: execve {}: {failed}\n", path.display()).as_bytes());
     exit(127)
 }
 
+#[track_caller]
 fn become_program(
     parent: Pid,
     path: &Path,
@@ -1829,52 +1988,69 @@ fn become_program(
     streams: [Option<&Fd>; 3],
     keep: &[&Fd],
 ) -> io::Error {
-    let prepare = || -> io::Result<()> {
-        set_parent_death_signal(libc::SIGKILL)?;
-        // The signal comes for a death from now on; one that came before shows in the parent's id.
-        // SAFETY: cannot fail.
-        if unsafe { libc::getppid() } != parent {
-            exit(1);
+    match prepare(parent, streams, keep) {
+        Ok(()) => {
+            why("the helper itself");
+            execve(path, argv, environment)
         }
-        for (number, stream) in streams.into_iter().enumerate() {
-            if let Some(fd) = stream {
-                dup2(fd.0, number as c_int)?;
-            }
-        }
-        for fd in keep {
-            keep_on_exec(fd)?;
-        }
-        unblock_signals()
-    };
-    match prepare() {
-        Ok(()) => execve(path, argv, environment),
         Err(error) => error,
     }
 }
 
+/// What a helper has of us: its standard streams, the descriptors to keep, and signals that come through.
+#[track_caller]
+fn prepare(parent: Pid, streams: [Option<&Fd>; 3], keep: &[&Fd]) -> io::Result<()> {
+    why("it dies with its parent");
+    set_parent_death_signal(libc::SIGKILL)?;
+    // The signal comes for a death from now on; one that came before shows in the parent's id.
+    why("or is the parent dead already?");
+    if getppid() != parent {
+        exit(1);
+    }
+    if verbose() && streams[2].is_some() {
+        keep_voice()?;
+    }
+    for (number, stream) in streams.into_iter().enumerate() {
+        if let Some(fd) = stream {
+            why(["its standard input", "its standard output", "its standard error"][number]);
+            dup2(fd.0, number as c_int)?;
+        }
+    }
+    for fd in keep {
+        why("it gets this one as well");
+        keep_on_exec(fd)?;
+    }
+    why("signals reach it");
+    unblock_signals()
+}
+
+/// The narrator's standard error is about to be another: it goes on on a copy, which the helper does not get.
+#[track_caller]
+fn keep_voice() -> io::Result<()> {
+    // SAFETY: integers only.
+    let result = check(unsafe { libc::fcntl(STDERR, libc::F_DUPFD_CLOEXEC, 0) });
+    why("only with -v: where this is told");
+    tell("fcntl", &[&STDERR, &"F_DUPFD_CLOEXEC", &0], &result);
+    result.map(|fd| crate::tell::set_voice(fd as c_int))
+}
+
 /// Looks a program up in `PATH`; a name with a slash is taken as it is.
+#[track_caller]
 pub fn find_program(name: &str) -> Option<PathBuf> {
     if name.contains('/') {
         return Some(PathBuf::from(name));
     }
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
-    std::env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name)).find(|file| {
-        // SAFETY: the C string outlives the call.
-        cstr(file).is_ok_and(|c| unsafe { libc::access(c.as_ptr(), libc::X_OK) } == 0)
+    let files = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name));
+    files.into_iter().find(|file| {
+        why("if possible: the helper, from this directory of PATH");
+        access(file, libc::X_OK).is_ok()
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn flags_are_named_as_strace_names_them() {
-        let shown = |flags| Flags(flags, MOUNT).to_string();
-        assert_eq!(shown(libc::MS_NOSUID | libc::MS_NODEV), "MS_NOSUID|MS_NODEV");
-        assert_eq!(shown(0), "0");
-        assert_eq!(shown(libc::MS_BIND | 0x40000000), "MS_BIND|0x40000000");
-    }
 
     #[test]
     fn a_descriptor_travels_through_a_socket() {

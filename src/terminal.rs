@@ -12,10 +12,11 @@ use std::sync::Mutex;
 
 use crate::error::{Context, Result};
 use crate::sys::{self, Fd, Termios, STDERR, STDIN, STDOUT};
+use crate::tell;
 
 /// Whether a standard stream is a terminal: only a terminal has settings.
 pub fn is_terminal(fd: i32) -> bool {
-    sys::why("a terminal? (ENOTTY: no)");
+    sys::why("if possible: a terminal? (ENOTTY: no)");
     sys::tcgetattr(fd).is_ok()
 }
 
@@ -26,11 +27,15 @@ pub fn is_terminal(fd: i32) -> bool {
 pub fn make(owner: u32) -> Result<(Fd, Fd)> {
     sys::why("a new pseudoterminal, from the container's own devpts");
     let master = sys::open("/dev/ptmx", libc::O_RDWR | libc::O_NOCTTY, 0).context("open /dev/ptmx")?;
+    sys::why("its other side may be opened");
     sys::unlock_pty(&master).context("ioctl(TIOCSPTLCK)")?;
+    sys::why("the other side, without a path that could be something else");
     let slave = sys::pty_peer(&master).context("ioctl(TIOCGPTPEER)")?;
+    sys::why("which number has it in /dev/pts?");
     let path = format!("/dev/pts/{}", sys::pty_number(&master).context("ioctl(TIOCGPTN)")?);
     sys::why("the terminal belongs to the command's user");
     sys::lchown(&path, owner, u32::MAX).context(format_args!("chown {path}"))?;
+    sys::why("a file to mount it on");
     sys::mknod("/dev/console", libc::S_IFREG | 0o600, 0).context("mknod /dev/console")?;
     sys::why("/dev/console is the same terminal");
     sys::mount(&path, "/dev/console", "", libc::MS_BIND, "").context("mount /dev/console")?;
@@ -40,8 +45,9 @@ pub fn make(owner: u32) -> Result<(Fd, Fd)> {
 /// Makes `slave` the controlling terminal of this new session, and its standard streams.
 pub fn control(slave: &Fd) -> Result<()> {
     sys::why("Ctrl-C in this terminal is a signal to this session");
-    sys::ioctl(slave.raw(), libc::TIOCSCTTY, 0, "TIOCSCTTY").context("ioctl(TIOCSCTTY)")?;
+    sys::ioctl(slave.raw(), libc::TIOCSCTTY, 0, "TIOCSCTTY", &0).context("ioctl(TIOCSCTTY)")?;
     for stream in [STDIN, STDOUT, STDERR] {
+        sys::why("standard input, output and error are the terminal");
         sys::dup2(slave.raw(), stream).context("dup2")?;
     }
     Ok(())
@@ -58,6 +64,7 @@ pub struct RawMode;
 
 impl RawMode {
     pub fn enter() -> Result<RawMode> {
+        sys::why("the settings of the caller's terminal, to be given back");
         let settings = sys::tcgetattr(STDIN).context("tcgetattr of standard input")?;
         if let Ok(mut saved) = SAVED.lock() {
             *saved = Some(settings);
@@ -69,6 +76,7 @@ impl RawMode {
         }));
         sys::why("every key goes to the container as it is");
         sys::tcsetattr(STDIN, &sys::raw_mode(settings)).context("tcsetattr of standard input")?;
+        tell::set_raw(sys::verbose() && is_terminal(STDERR));
         Ok(RawMode)
     }
 }
@@ -82,7 +90,8 @@ impl Drop for RawMode {
 fn restore() {
     let settings = SAVED.try_lock().ok().and_then(|mut saved| saved.take());
     if let Some(settings) = settings {
-        sys::why("the caller's terminal as it was");
+        tell::set_raw(false);
+        sys::why("if possible: the caller's terminal as it was");
         // A terminal that has hung up needs no settings any more.
         let _hung_up = sys::tcsetattr(STDIN, &settings);
     }
@@ -111,6 +120,7 @@ pub enum Event {
 
 impl Relay {
     pub fn new(master: Fd) -> Result<Relay> {
+        sys::why("no write to it may wait");
         sys::set_nonblocking(&master).context("fcntl(F_SETFL)")?;
         sys::why("the caller's terminal, to be written without waiting");
         let screen = sys::open("/proc/self/fd/1", libc::O_WRONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0)
@@ -122,13 +132,14 @@ impl Relay {
     pub fn resize(&self) {
         if let Some(master) = &self.master {
             // A window without a size (a serial line) leaves the pty without one.
+            sys::why("if possible: how large is the caller's window?");
             let _no_size = sys::copy_window_size(STDIN, master.raw());
         }
     }
 
     /// Hangs up: the container's session gets SIGHUP, its reads end.
     pub fn hang_up(&mut self) {
-        sys::why("the terminal is gone: hang up");
+        sys::why("if possible: the terminal is gone: hang up");
         self.master = None;
     }
 
@@ -148,6 +159,7 @@ impl Relay {
             entry(STDIN, wants(open && !typed, libc::POLLIN)),
             entry(self.screen.raw(), wants(shown, libc::POLLOUT)),
         ];
+        sys::why("until there is something to copy, or a signal");
         sys::poll(&mut fds, -1).context("poll")?;
         let [signal, master, input, screen] = fds.map(|entry| entry.revents);
         if screen != 0 {
@@ -167,6 +179,7 @@ impl Relay {
 
     fn take_input(&mut self) {
         let mut buffer = [0; 4096];
+        sys::why("if possible: what was typed");
         match sys::read(STDIN, &mut buffer) {
             Ok(n) if n > 0 => self.typed.extend_from_slice(&buffer[..n]),
             _ => self.hang_up(),
@@ -176,6 +189,7 @@ impl Relay {
     /// A pty takes what its line discipline has room for.
     fn pass_input(&mut self) {
         let Some(master) = &self.master else { return };
+        sys::why("if possible: to the container");
         match sys::write(master.raw(), &self.typed) {
             Ok(n) => drop(self.typed.drain(..n)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -187,15 +201,19 @@ impl Relay {
     fn take_output(&mut self) {
         let Some(master) = &self.master else { return };
         let mut buffer = [0; 16 * 1024];
+        sys::why("if possible: what the container wrote (EIO: it has closed its terminal)");
         match sys::read(master.raw(), &mut buffer) {
             Ok(n) if n > 0 => self.shown.extend_from_slice(&buffer[..n]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             _ => self.master = None,
         }
-        self.show();
+        if !self.shown.is_empty() {
+            self.show();
+        }
     }
 
     fn show(&mut self) {
+        sys::why("if possible: to the caller");
         match sys::write(self.screen.raw(), &self.shown) {
             Ok(n) => drop(self.shown.drain(..n)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -218,6 +236,7 @@ impl Relay {
                 continue;
             }
             let mut screen = [libc::pollfd { fd: self.screen.raw(), events: libc::POLLOUT, revents: 0 }];
+            sys::why("if possible: until the caller's terminal takes more");
             if !matches!(sys::poll(&mut screen, LAST_WORDS), Ok(1..)) {
                 return;
             }

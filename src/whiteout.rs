@@ -5,7 +5,7 @@
 //! called NAME, and an xattr on the directory. [`convert_all`] walks over an unpacked layer and turns
 //! the ones into the others, inside the user namespace, where mknod(2) of 0/0 is allowed to all.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::path::Path;
 use crate::error::{printable, Context, Error, Result};
 use crate::parents;
 use crate::store;
-use crate::sys::{self, Stat};
+use crate::sys::{self, Entry, Stat};
 
 /// More bytes of names than these are not held in memory.
 const MAX_PENDING: usize = 64 << 20;
@@ -28,19 +28,26 @@ pub fn convert_all(root: &Path) -> Result<()> {
     let mut held = pending[0].as_os_str().len();
     while let Some(dir) = pending.pop() {
         held -= dir.as_os_str().len();
+        sys::why("its time is the image's, and is set again after our changes");
         let before = sys::lstat(&dir).map_err(|error| failed(error, "lstat", &dir))?;
         let mut marks = Vec::new();
         let mut mark_bytes = 0;
-        for entry in std::fs::read_dir(&dir).map_err(|error| failed(error, "list", &dir))? {
-            let entry = entry.map_err(|error| failed(error, "list", &dir))?;
-            let name = entry.file_name();
-            if name.as_bytes().starts_with(PREFIX) {
-                mark_bytes += name.len();
-                marks.push(name);
-            } else if entry.file_type().map_err(|error| failed(error, "lstat in", &dir))?.is_dir() {
-                let path = dir.join(name);
-                held += path.as_os_str().len();
-                pending.push(path);
+        let open =
+            sys::open(&dir, libc::O_RDONLY | libc::O_DIRECTORY, 0).map_err(|error| failed(error, "open", &dir))?;
+        loop {
+            let some = sys::list_some(&open).map_err(|error| failed(error, "list", &dir))?;
+            if some.is_empty() {
+                break;
+            }
+            for entry in some {
+                if entry.name.as_bytes().starts_with(PREFIX) {
+                    mark_bytes += entry.name.len();
+                    marks.push(entry);
+                } else if entry.kind == libc::S_IFDIR {
+                    let path = dir.join(entry.name);
+                    held += path.as_os_str().len();
+                    pending.push(path);
+                }
             }
             if held + mark_bytes > MAX_PENDING {
                 return Err(Error::new("the layer is refused: too many names"));
@@ -70,22 +77,28 @@ fn shown(path: &Path) -> String {
     }
 }
 
-fn convert_marks(dir: &Path, marks: &[OsString], before: &Stat) -> Result<()> {
+fn convert_marks(dir: &Path, marks: &[Entry], before: &Stat) -> Result<()> {
     if marks.is_empty() {
         return Ok(());
     }
     for mark in marks {
-        convert(dir, mark).context(format_args!("whiteout {}", shown(&dir.join(mark))))?;
+        convert(dir, mark).context(format_args!("whiteout {}", shown(&dir.join(&mark.name))))?;
     }
     // The directory's time is the image's, not that of our changes.
     sys::set_times(dir, before).context(format_args!("utimensat {}", shown(dir)))
 }
 
-fn convert(dir: &Path, mark: &OsStr) -> Result<()> {
-    store::remove_tree(&dir.join(mark)).context("unlink")?;
-    let hidden = OsStr::from_bytes(&mark.as_bytes()[PREFIX.len()..]);
+fn convert(dir: &Path, mark: &Entry) -> Result<()> {
+    let path = dir.join(&mark.name);
+    match mark.kind {
+        libc::S_IFDIR => store::remove_tree(&path),
+        _ => sys::unlink(&path),
+    }
+    .context("unlink")?;
+    let mark = mark.name.as_bytes();
+    let hidden = OsStr::from_bytes(&mark[PREFIX.len()..]);
     match hidden.as_bytes() {
-        _ if mark.as_bytes() == OPAQUE => return set_opaque(dir),
+        _ if mark == OPAQUE => return set_opaque(dir),
         b"" | b"." | b".." => return Err(Error::new("the layer is refused: a whiteout of no name")),
         // Other names of this kind are aufs's own notes.
         reserved if reserved.starts_with(PREFIX) => return Ok(()),

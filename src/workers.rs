@@ -96,6 +96,7 @@ pub fn fetch_all(tasks: &[Task], registry: &mut Registry, site: &Site) -> std::r
             for i in ready(&workers, progress.tick()).map_err(refused)?.into_iter().rev() {
                 if !hear(&workers[i], &mut progress)? {
                     let ended = workers.swap_remove(i);
+                    sys::why("it has said all; did it end well?");
                     let status = sys::wait(ended.pid).context("wait4").map_err(refused)?;
                     if !status.success() {
                         return Err(refused(Error::new(format!("a worker of the engine ended early: {status}"))));
@@ -108,9 +109,10 @@ pub fn fetch_all(tasks: &[Task], registry: &mut Registry, site: &Site) -> std::r
     let result = work();
     progress.finish();
     if let Err(unfinished) = &result {
-        stop(workers);
+        sys::if_possible(|| stop(workers));
         // The error is the one to report; what cannot be removed now is swept by the next pull.
-        let _swept_later = tasks.iter().try_for_each(|task| discard(task, site, unfinished.resumable));
+        let discard_all = || tasks.iter().try_for_each(|task| discard(task, site, unfinished.resumable));
+        let _swept_later = sys::if_possible(discard_all);
     }
     result
 }
@@ -120,11 +122,13 @@ fn refused(error: Error) -> Unfinished {
 }
 
 fn start(number: usize, task: &Task, registry: &mut Registry, site: &Site) -> Result<Worker> {
+    sys::why("the worker tells the engine how far it is");
     let (socket, theirs) = sys::socketpair().context("socketpair")?;
-    sys::why("a worker for a layer");
+    sys::why("a worker for one layer: a copy of the engine, so others go on side by side");
     match sys::clone(0).context("clone a worker")? {
         Some(pid) => Ok(Worker { pid, socket, task: number }),
         None => {
+            sys::set_who(format!("layer{number}"));
             drop(socket);
             run(&Teller { socket: theirs }, task, registry, site)
         }
@@ -135,6 +139,7 @@ fn start(number: usize, task: &Task, registry: &mut Registry, site: &Site) -> Re
 fn ready(workers: &[Worker], timeout: i32) -> Result<Vec<usize>> {
     let entry = |worker: &Worker| libc::pollfd { fd: worker.socket.raw(), events: libc::POLLIN, revents: 0 };
     let mut fds: Vec<libc::pollfd> = workers.iter().map(entry).collect();
+    sys::why("until a worker says something, or has ended");
     sys::poll(&mut fds, timeout).context("poll")?;
     Ok((0..fds.len()).filter(|i| fds[*i].revents != 0).collect())
 }
@@ -142,6 +147,7 @@ fn ready(workers: &[Worker], timeout: i32) -> Result<Vec<usize>> {
 /// Takes one message; `false` when there will be no more.
 fn hear(worker: &Worker, progress: &mut Progress) -> std::result::Result<bool, Unfinished> {
     let mut buffer = [0; MAX_MESSAGE];
+    sys::why("how far is it? an empty message: it has ended");
     let (length, _) = sys::receive_message(&worker.socket, &mut buffer, 0).context("recvmsg").map_err(refused)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match &buffer[..length] {
@@ -158,7 +164,9 @@ fn hear(worker: &Worker, progress: &mut Progress) -> std::result::Result<bool, U
 fn stop(workers: Vec<Worker>) {
     for worker in workers {
         // It may have ended by itself; either way it is waited for.
+        sys::why("a layer is missing: the others are not needed");
         let _ended = sys::kill(worker.pid, libc::SIGKILL);
+        sys::why("no zombie stays");
         let _status = sys::wait(worker.pid);
     }
 }
@@ -166,20 +174,25 @@ fn stop(workers: Vec<Worker>) {
 /// Removes what a stopped worker left, unless another pull is at work on that layer.
 fn discard(task: &Task, site: &Site, keep_blob: bool) -> Result<()> {
     let (path, making) = (task.blob(site.store), task.making(site.store, site.map));
+    sys::why("what a stopped worker has left");
     let Ok(blob) = sys::open(&path, libc::O_RDWR, 0) else { return Ok(()) };
     let mut patience = 50;
-    while sys::flock(&blob, libc::LOCK_EX | libc::LOCK_NB).is_err() {
+    let is_free = || {
+        sys::why("is another pull at work on that layer?");
+        sys::flock(&blob, libc::LOCK_EX | libc::LOCK_NB).is_ok()
+    };
+    while !is_free() {
         // The worker's own processes, about to die with it, may hold the lock for another moment.
         patience -= 1;
         if patience == 0 {
             return Ok(());
         }
+        sys::why("the worker's own processes are about to die");
         sys::poll(&mut [], 20).context("poll")?;
     }
-    if store::exists(&making)? {
-        store::remove_tree_mapped(&making, site.map)?;
-    }
+    store::remove_tree_mapped(&making, site.map)?;
     if !keep_blob {
+        sys::why("of a layer that was refused nothing stays");
         sys::unlink(&path).context(format_args!("unlink {}", path.display()))?;
     }
     Ok(())
@@ -204,6 +217,7 @@ impl Teller {
     fn tell(&self, kind: u8, text: &str) {
         let message = [&[kind], text.as_bytes()].concat();
         let length = message.len().min(MAX_MESSAGE);
+        sys::why("how far this worker is");
         if sys::send_message(&self.socket, &message[..length], None).is_err() {
             sys::exit(1); // the engine is gone
         }
@@ -211,9 +225,12 @@ impl Teller {
 }
 
 fn run(teller: &Teller, task: &Task, registry: &mut Registry, site: &Site) -> ! {
-    sys::set_who("layer");
-    // SIGPIPE becomes the error EPIPE. SIGKILL, which comes when the engine dies, cannot be blocked.
-    let ready = sys::set_parent_death_signal(libc::SIGKILL).and_then(|()| sys::block_signals());
+    sys::why("when the engine dies, so does its worker");
+    let ready = sys::set_parent_death_signal(libc::SIGKILL).and_then(|()| {
+        // SIGKILL, which comes when the engine dies, cannot be blocked.
+        sys::why("SIGPIPE among them: a write to a program that has ended is an error then, and no death");
+        sys::block_signals()
+    });
     // Where the engine died before that, this message finds nobody.
     teller.tell(STATE, "starting");
     let made = match ready.context("prepare a worker") {
@@ -238,19 +255,21 @@ fn make(teller: &Teller, task: &Task, registry: &mut Registry, site: &Site) -> s
     let (store, map) = (site.store, site.map);
     let (blob, place, making) = (task.blob(store), store.layers().join(&task.name), task.making(store, map));
     let file = lock_blob(teller, &blob)?;
+    sys::why("if there is one: another pull may have been faster");
     if store::exists(&place)? {
+        sys::why("nobody needs the archive any more");
         sys::unlink(&blob).context(format_args!("unlink {}", blob.display()))?;
         return Ok("unpacked by another pull".to_string());
     }
-    if store::exists(&making)? {
-        store::remove_tree_mapped(&making, map)?; // left by one that was killed
-    }
+    store::remove_tree_mapped(&making, map)?; // left by one that was killed
     download(teller, task, registry, &blob, &file)?;
+    sys::step("unpack");
     teller.tell(STATE, "unpacking");
     let digest = &task.descriptor.digest;
     let target = Target { dir: &making, tar: site.tar, map };
     let nodes = layer::unpack(&blob, digest, &task.diff_id, &target)?;
-    sys::why("checked and whole: the layer is in the store from here on");
+    sys::step("put");
+    sys::why("unless it is there: checked and whole, the layer is in the store from here on");
     match store::rename_mapped(&making, &place, map) {
         // The same content came as another blob.
         Err(error) if matches!(error.errno, Some(libc::EEXIST | libc::ENOTEMPTY)) => {
@@ -258,6 +277,7 @@ fn make(teller: &Teller, task: &Task, registry: &mut Registry, site: &Site) -> s
         }
         renamed => renamed?,
     }
+    sys::why("nobody needs the archive any more");
     sys::unlink(&blob).context(format_args!("unlink {}", blob.display()))?;
     Ok(match nodes {
         0 => "unpacked".to_string(),
@@ -270,13 +290,17 @@ fn make(teller: &Teller, task: &Task, registry: &mut Registry, site: &Site) -> s
 fn lock_blob(teller: &Teller, path: &Path) -> Result<Fd> {
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_APPEND | libc::O_NOFOLLOW;
     loop {
+        sys::why("the blob, or what an earlier pull has of it");
         let file = sys::open(path, flags, 0o600).context(format_args!("open {}", path.display()))?;
-        sys::why("the file is the layer's lock: of two pulls one works, one waits");
+        sys::why("if possible: the file is the layer's lock, of two pulls one works, one waits");
         if sys::flock(&file, libc::LOCK_EX | libc::LOCK_NB).is_err() {
             teller.tell(EVENT, "waiting for another pull");
+            sys::why("until the other pull has done the work");
             sys::flock(&file, libc::LOCK_EX).context(format_args!("flock {}", path.display()))?;
         }
+        sys::why("which file is it that we have locked?");
         let ours = sys::fstat(&file).context("fstat the blob")?.identity();
+        sys::why("if there is one: the same file still? who had the lock may have removed it");
         match sys::lstat(path) {
             Ok(linked) if linked.identity() == ours => return Ok(file),
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -295,17 +319,20 @@ fn download(
     path: &Path,
     file: &Fd,
 ) -> std::result::Result<(), Failure> {
+    sys::why("is there a beginning from an earlier pull?");
     let mut resumed = sys::fstat(file).context("fstat the blob")?.size() > 0;
     loop {
         teller.tell(STATE, DOWNLOADING);
         registry.blob(&task.descriptor, file)?;
         teller.tell(STATE, "verifying");
+        sys::why("the blob from its beginning, for the hasher");
         let reader = sys::open(path, libc::O_RDONLY, 0).context(format_args!("open {}", path.display()))?;
         let seen = Hasher::start(&reader)?.finish()?;
         if seen == task.descriptor.digest {
             teller.tell(EVENT, &format!("downloaded {}", human_size(task.descriptor.size)));
             return Ok(());
         }
+        sys::why("not what its digest says: nothing of it is kept");
         sys::ftruncate(file, 0).context("truncate the blob")?;
         if !resumed {
             return Err(digest::mismatch("the blob", &task.descriptor.digest, &seen).into());
