@@ -168,7 +168,7 @@ impl Bundle {
     }
 
     fn process(&self) -> Json {
-        let names: Json = confine::DEFAULT_CAPABILITIES.iter().map(|c| format!("CAP_{}", c.name)).collect();
+        let names: Json = confine::DEFAULT_CAPABILITIES.split(' ').map(|name| format!("CAP_{name}")).collect();
         let none = || Json::List(Vec::new());
         let active = if self.user.uid == 0 { names.clone() } else { none() };
         object([

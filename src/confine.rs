@@ -10,35 +10,12 @@ use std::path::Path;
 
 use crate::bundle::User;
 use crate::error::{Context, Result};
+use crate::show;
 use crate::sys;
 
-/// A capability: its bit, and its name without `CAP_`.
-pub struct Capability {
-    pub number: u32,
-    pub name: &'static str,
-}
-
-const fn capability(number: u32, name: &'static str) -> Capability {
-    Capability { number, name }
-}
-
-/// What docker leaves to a container; linux/capability.h has the numbers.
-pub const DEFAULT_CAPABILITIES: &[Capability] = &[
-    capability(0, "CHOWN"),
-    capability(1, "DAC_OVERRIDE"),
-    capability(3, "FOWNER"),
-    capability(4, "FSETID"),
-    capability(5, "KILL"),
-    capability(6, "SETGID"),
-    capability(7, "SETUID"),
-    capability(8, "SETPCAP"),
-    capability(10, "NET_BIND_SERVICE"),
-    capability(13, "NET_RAW"),
-    capability(18, "SYS_CHROOT"),
-    capability(27, "MKNOD"),
-    capability(29, "AUDIT_WRITE"),
-    capability(31, "SETFCAP"),
-];
+/// What docker leaves to a container, without `CAP_`.
+pub const DEFAULT_CAPABILITIES: &str = "CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE \
+NET_RAW SYS_CHROOT MKNOD AUDIT_WRITE SETFCAP";
 
 /// CAP_CHECKPOINT_RESTORE, the last one that Linux 5.9 and later know; a newer one, if the kernel
 /// has it, is dropped as well.
@@ -46,14 +23,15 @@ const LAST_CAPABILITY: u32 = 40;
 
 /// The set as a bit mask.
 fn default_mask() -> u64 {
-    DEFAULT_CAPABILITIES.iter().fold(0, |mask, capability| mask | 1 << capability.number)
+    let is_default = |number: &u32| DEFAULT_CAPABILITIES.split(' ').any(|name| name == show::capability(*number));
+    (0..=LAST_CAPABILITY).filter(is_default).fold(0, |mask, number| mask | 1 << number)
 }
 
 /// Leaves the bounding set with the default capabilities alone. It needs CAP_SETPCAP, so it comes
 /// before the change of user.
 pub fn bound_capabilities() -> Result<()> {
-    let dropped = (0..64).filter(|number| default_mask() & 1 << number == 0);
-    for number in dropped {
+    let kept = default_mask();
+    for number in (0..64).filter(|number| kept & 1 << number == 0) {
         sys::why(if number > LAST_CAPABILITY {
             "if there is one: a capability of a later kernel (EINVAL: there is none)"
         } else {

@@ -99,11 +99,11 @@ impl IdMap {
 
     /// The container's number for an id of the host's; 65534, nobody, for one that the map does not have.
     pub fn uid_inside(&self, id: u32) -> u32 {
-        inside(&self.uids, id)
+        inside(&self.uids, id).unwrap_or(OVERFLOW_ID)
     }
 
     pub fn gid_inside(&self, id: u32) -> u32 {
-        inside(&self.gids, id)
+        inside(&self.gids, id).unwrap_or(OVERFLOW_ID)
     }
 
     pub fn maps_uid(&self, id: u32) -> bool {
@@ -232,10 +232,22 @@ fn maps(ranges: &[Range], id: u32) -> bool {
     ranges.iter().any(|r| id >= r.inside && id - r.inside < r.count)
 }
 
-fn inside(ranges: &[Range], id: u32) -> u32 {
-    const OVERFLOW_ID: u32 = 65534; // /proc/sys/kernel/overflowuid
-    let range = ranges.iter().find(|r| id >= r.outside && id - r.outside < r.count);
-    range.map_or(OVERFLOW_ID, |r| r.inside + (id - r.outside))
+/// /proc/sys/kernel/overflowuid: nobody.
+const OVERFLOW_ID: u32 = 65534;
+
+/// The container's number for an id of the host's, if it has one.
+pub fn inside(ranges: &[Range], id: u32) -> Option<u32> {
+    let range = ranges.iter().find(|r| id >= r.outside && id - r.outside < r.count)?;
+    Some(range.inside + (id - range.outside))
+}
+
+/// The ranges of a /proc/PID/uid_map or gid_map, three columns: the first id inside, the first outside, how many.
+pub fn parse(map: &str) -> Vec<Range> {
+    let range = |line: &str| {
+        let mut columns = line.split_whitespace().map(|column| column.parse().ok());
+        Some(Range { inside: columns.next()??, outside: columns.next()??, count: columns.next()?? })
+    };
+    map.lines().filter_map(range).collect()
 }
 
 fn lines(ranges: &[Range]) -> String {
@@ -257,14 +269,8 @@ fn write_as_root(pid: Pid, file: &str, ranges: &[Range]) -> Result<()> {
     let own = format!("/proc/self/{file}");
     sys::why("not all ids are ours to map: which are there in this user namespace?");
     let text = sys::read_file(&own, 64 * 1024).context(format_args!("read {own}"))?;
-    let identity: Vec<Range> = String::from_utf8_lossy(&text)
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split_whitespace().map(|field| field.parse::<u32>().ok());
-            let (inside, _, count) = (fields.next()??, fields.next()??, fields.next()??);
-            Some(Range { inside, outside: inside, count })
-        })
-        .collect();
+    let there = parse(&String::from_utf8_lossy(&text));
+    let identity: Vec<Range> = there.into_iter().map(|range| Range { outside: range.inside, ..range }).collect();
     sys::why("each of them is itself");
     write_file(pid, file, &lines(&identity))
 }
@@ -383,7 +389,14 @@ mod tests {
     #[test]
     fn ids_of_the_host_have_numbers_inside() {
         let ranges = [Range { inside: 0, outside: 1000, count: 1 }, Range { inside: 1, outside: 100000, count: 10 }];
-        assert_eq!([1000, 100000, 100009, 100010, 0].map(|id| inside(&ranges, id)), [0, 1, 10, 65534, 65534]);
+        assert_eq!([1000, 100000, 100009].map(|id| inside(&ranges, id)), [Some(0), Some(1), Some(10)]);
+        assert_eq!([100010, 0].map(|id| inside(&ranges, id)), [None, None]);
+    }
+
+    #[test]
+    fn a_map_is_three_columns() {
+        let map = parse("         0       1000          1\n         1     100000      65536\nx\n");
+        assert_eq!(lines(&map), "0 1000 1\n1 100000 65536\n");
     }
 
     #[test]

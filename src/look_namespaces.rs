@@ -1,8 +1,8 @@
 //! The namespaces of a container, namespaces(7), and whom its users and groups stand for, user_namespaces(7): of the
 //! links in /proc/PID/ns, and of /proc/PID/uid_map and gid_map.
 
-use crate::idmap::Range;
-use crate::look::{number, read, read_link, split, word, words, Subject, REFUSED};
+use crate::idmap::{self, Range};
+use crate::look::{number, read, read_link, split, word, Subject, REFUSED};
 use crate::look_page::{Page, HALF};
 use crate::sys::Pid;
 
@@ -55,27 +55,9 @@ fn ids(first: u32, count: u32) -> String {
     }
 }
 
-/// Both files have three columns: the first id inside, the first outside, how many.
+/// The ranges of `uid_map` or `gid_map`.
 pub fn ranges(pid: Pid, file: &str, why: &'static str) -> Vec<Range> {
-    parse(&read(pid, file, why).unwrap_or_default())
-}
-
-fn parse(text: &str) -> Vec<Range> {
-    let mut all = Vec::new();
-    for line in split(text, '\n') {
-        let columns = words(line);
-        let column = |i| number(word(&columns, i));
-        if let (Some(inside), Some(outside), Some(count)) = (column(0), column(1), column(2)) {
-            all.push(Range { inside, outside, count });
-        }
-    }
-    all
-}
-
-/// The container's number of an id of the host's.
-pub fn inside(ranges: &[Range], id: u32) -> Option<u32> {
-    let range = ranges.iter().find(|range| id >= range.outside && id - range.outside < range.count)?;
-    Some(range.inside + (id - range.outside))
+    idmap::parse(&read(pid, file, why).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -83,11 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn id_maps_are_ranges() {
-        let map = parse("         0       1000          1\n         1     100000      65536\nx\n");
-        assert_eq!(map.len(), 2);
-        assert_eq!([1000, 100_000, 165_535].map(|id| inside(&map, id)), [Some(0), Some(1), Some(65_536)]);
-        assert_eq!([0, 165_536].map(|id| inside(&map, id)), [None, None]);
+    fn ids_are_ranges() {
         assert_eq!([ids(1000, 1), ids(1, 65_536), ids(0, u32::MAX)], ["1000", "1-65536", "0-4294967294"]);
     }
 

@@ -1,8 +1,8 @@
 //! What pid 1 of a container may do: of /proc/PID/status; capabilities(7), prctl(2), seccomp(2).
 
+use crate::idmap::inside;
 use crate::idmap::{field, Range};
 use crate::look::{hex, number, Subject};
-use crate::look_namespaces::inside;
 use crate::look_page::Page;
 use crate::look_processes::or_dash;
 use crate::show;

@@ -4,9 +4,8 @@
 //! The engine is at the top, and pid 1 and slirp4netns below it: they are its children.
 
 use crate::error::printable;
-use crate::idmap::{field, status};
+use crate::idmap::{field, inside, status};
 use crate::look::{number, read, word, words, Subject, MOST_READ};
-use crate::look_namespaces::inside;
 use crate::look_page::{branch, Page, WIDTH};
 use crate::sys::{self, Pid};
 
