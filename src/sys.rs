@@ -9,6 +9,7 @@
 //! What is not one system call but a few that always go together stands at the end:
 //! [`read_file`], [`write_file`], [`list`], [`spawn`], [`send_message`] and [`receive_message`].
 
+use std::cell::RefCell;
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
 use std::io;
@@ -2034,18 +2035,29 @@ fn keep_voice() -> io::Result<()> {
     result.map(|fd| crate::tell::set_voice(fd as c_int))
 }
 
-/// Looks a program up in `PATH`; a name with a slash is taken as it is.
+thread_local! {
+    /// What has been found in `PATH`, by this process and those that it is a copy of.
+    static FOUND: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Looks a program up in `PATH`, once; a name with a slash is taken as it is.
 #[track_caller]
 pub fn find_program(name: &str) -> Option<PathBuf> {
     if name.contains('/') {
         return Some(PathBuf::from(name));
     }
+    let is_it = |file: &&PathBuf| file.file_name() == Some(OsStr::new(name));
+    if let Some(found) = FOUND.with(|found| found.borrow().iter().find(is_it).cloned()) {
+        return Some(found);
+    }
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
     let files = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name));
-    files.into_iter().find(|file| {
+    let found = files.into_iter().find(|file| {
         why("if possible: the helper, from this directory of PATH");
         access(file, libc::X_OK).is_ok()
-    })
+    })?;
+    FOUND.with(|all| all.borrow_mut().push(found.clone()));
+    Some(found)
 }
 
 #[cfg(test)]
