@@ -168,7 +168,8 @@ impl Bundle {
     }
 
     fn process(&self) -> Json {
-        let names: Json = confine::DEFAULT_CAPABILITIES.split(' ').map(|name| format!("CAP_{name}")).collect();
+        let names: Json =
+            confine::names_of(confine::DEFAULT_CAPABILITIES).iter().map(|name| format!("CAP_{name}")).collect();
         let none = || Json::List(Vec::new());
         let active = if self.user.uid == 0 { names.clone() } else { none() };
         object([
