@@ -101,6 +101,15 @@ fails 'a store on a file system without xattrs' 125 "xattr|$room/o/store" env MY
 umount "$room/o/store"
 fails 'a relative store' 125 'MYDOCKER_HOME' env MYDOCKER_HOME=relative "$mydocker" images
 fails 'not enough ids' 125 '70000|subuid|ids' as sub "$mydocker" run --rm --network none test/formats:ids true
+# A name from an image or an option that is made to look like lines and orders to the terminal.
+evil=$'/proc/\e[31mRED\nengine mount(fake) = 0   ok   [world, x.rs:1]\r\e]0;title\a'
+for where in "$evil" "/etc/passwd/$evil"; do
+    fails 'a hostile working directory' 125 . run -w "$where" busybox true
+    is '  is one line' "$(wc -l <<<"$err")" 1
+    unlike '  without control characters' "$err" '[[:cntrl:]]'
+done
+exits 'a hostile command' 127 run busybox "$evil"
+unlike '  is told without control characters' "$err" '[[:cntrl:]]'
 image=$MYDOCKER_HOME/images/$(readlink "$MYDOCKER_HOME/images/docker.io+library+busybox:latest")
 find "$image" -type f -exec sh -c 'echo garbage >"$1"' sh {} \;
 fails 'an image that was damaged on disk' 125 "$MYDOCKER_HOME/images" run --pull never busybox true

@@ -237,14 +237,24 @@ finish chroot
 start chroot --network none busybox sh -c 'mkdir /new /new/bin; cp /bin/busybox /new/bin/sleep; exec chroot /new /bin/sleep 1000'
 look 'look at a pid 1 that has changed its root' mydocker look chroot
 like 'it is told' "$(part MOUNTS)" '^pid 1 has another root'
-kill -KILL "$pid"
-wait "$engine"
+finish chroot
 
 # Each thread has the children that it has started: proc(5), /proc/PID/task/TID/children.
 volumes=()
 for dir in /usr /lib /lib64; do
     [[ ! -d $dir ]] || volumes+=(-v "$dir:$dir:ro")
 done
+# More mounts than read(2) gives of /proc/PID/mountinfo at once.
+long=$(printf '%0200d' 1)
+lots=()
+for i in {1..10}; do lots+=(-v "$room/tmp:/$long/$long$i:ro"); done
+start lots --network none "${lots[@]}" busybox sleep 1000
+ok 'mountinfo is longer than a page' eval '(($(wc -c <"/proc/$pid/mountinfo") > 4096))'
+look 'look at so many' mydocker look lots
+is 'all are seen: what is read-only comes after the volumes' "$(part MOUNTS | grep -o 'read-only:.*' | xargs)" \
+    "read-only: $(findmnt -N "$pid" -rno TARGET,OPTIONS | awk '$1 ~ "^/proc/" && $2 ~ /(^|,)ro(,|$)/ {sub("/proc/", "", $1); print $1}' |
+        grep -vxF -e interrupts -e kcore -e keys -e latency_stats -e timer_list -e acpi -e asound -e scsi | xargs)"
+finish lots
 start threads --network none "${volumes[@]}" busybox /usr/bin/python3 -c '
 import subprocess, threading
 threading.Thread(target=lambda: subprocess.run(["sleep", "1001"])).start()

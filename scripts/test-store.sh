@@ -48,6 +48,15 @@ ok 'rm -f of one that has changed its root' mydocker rm -f moved
 wait "$engine"
 is '  ends it' $? 137
 ok '  nothing of it runs' eventually 20 eval '! pgrep -x sleep'
+# What is mounted in a container's directory, as README says for crun, is not the container's.
+mydocker run --network none --name mounted busybox true
+mkdir "$room/precious" && touch "$room/precious/file"
+mount --bind "$room/precious" "$containers/$(readlink "$containers/mounted")/rootfs"
+fails 'rm of one with something mounted on its rootfs' 125 'mounted on .*/rootfs.*umount' mydocker rm mounted
+is '  which is left alone' "$(ls "$room/precious")" file
+like '  and so is the container' "$(mydocker ps -a)" ' mounted$'
+umount "$containers/$(readlink "$containers/mounted")/rootfs"
+ok '  after umount it can be removed' mydocker rm mounted
 ok 'rm by name' mydocker rm web
 ok 'the name is free' mydocker run --network none --name web busybox true
 id=$(readlink "$containers/web")

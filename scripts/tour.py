@@ -7,9 +7,9 @@
   put FILE DIR               writes DIR/run, DIR/dns, DIR/pull between their markers in FILE
   check FILE DIR             says where FILE differs from them; exit code 1 if it does
   faults MYDOCKER            fails the calls of a run, one at a time: a line for each
-  trace MYDOCKER [--seed] [--raw FILE] [--user USER] [--beside PEER FILE] ARG...
+  trace MYDOCKER [--seed] [--raw FILE] [--user USER] [--beside PEER FILE] [--tidy] -- ARG...
                              `strace -f MYDOCKER -v ARG...`, explained; beside the counts of
-                             PEER, whose trace is in FILE
+                             PEER, whose trace is in FILE. --tidy removes the container afterwards
 
 tour.sh, trace.sh and their tests call it. Where each call comes from is looked up in ../src.
 """
@@ -901,7 +901,7 @@ def errnos(told, failure):
         return ["EIO"]  # not the failure that its condition names
     if failure != "if there":
         return ["EPERM", "EIO"]
-    found = re.match(r"-1 (E\w+)", told.result)
+    found = re.match(r"-1 (E\w+)", told.result) or re.search(r"\((E\w+): ", told.reason)
     return [found[1] if found else "ENOENT", "EPERM", "EIO"]
 
 
@@ -946,9 +946,8 @@ class Step:
 
 
 def trace(mydocker, arguments):
-    options, raw, beside = [], None, None
-    while arguments and arguments[0] in ("--seed", "--raw", "--user", "--beside"):
-        option = arguments.pop(0)
+    options, raw, beside, user, tidy_up = [], None, None, None, False
+    while (option := arguments.pop(0)) != "--":
         if option == "--seed":
             options += ["-e", SEED]
         elif option == "--user":
@@ -959,6 +958,8 @@ def trace(mydocker, arguments):
             os.environ.pop("MYDOCKER_HOME", None)
         elif option == "--raw":
             raw = arguments.pop(0)
+        elif option == "--tidy":
+            tidy_up = True
         else:
             beside = (arguments.pop(0), arguments.pop(0))
     with tempfile.TemporaryDirectory() as directory:
@@ -967,6 +968,10 @@ def trace(mydocker, arguments):
         signal.signal(signal.SIGINT, lambda *_: None)
         status, lines = strace([mydocker, "-v", *arguments], raw, options, None, sys.stderr)
         calls = read_trace(raw)
+    ident = re.search(r"/containers/([0-9a-f]{12})", "\n".join(lines))
+    if tidy_up and ident:
+        who = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if user else {}
+        subprocess.run([mydocker, "rm", ident[1]], stdout=subprocess.DEVNULL, check=False, **who)
     processes = join(calls, lines)
     parents(processes, calls)
     print("$ " + " ".join(["strace -f -s 200", *options, "mydocker", *arguments]))
@@ -1044,8 +1049,8 @@ def sums(processes):
                 own[process.who] += 1
             else:
                 library += 1
-    told = ", ".join(f"{who} {count}" for who, count in own.items())
-    return (f"{told}, C library's start-up {library}, programs that were started {programs}: "
+    told = "".join(f"{who} {count}, " for who, count in own.items())
+    return (f"{told}C library's start-up {library}, programs that were started {programs}: "
             f"in all {sum(own.values()) + library + programs} (and {narrator} writes of the explanations)")
 
 

@@ -287,7 +287,7 @@ fn base_v2() -> Result<PathBuf> {
         return Ok(PathBuf::from(ROOT));
     }
     sys::why("in which cgroup is this? below it a user may make some");
-    let text = sys::read_file("/proc/self/cgroup", 64 * 1024).context("read /proc/self/cgroup")?;
+    let text = sys::read_kernel_list("/proc/self/cgroup", 64 * 1024).context("read /proc/self/cgroup")?;
     let text = String::from_utf8_lossy(&text);
     let own = text.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
     // An engine that has moved itself to its leaf (below) works in the cgroup above it.
@@ -344,7 +344,7 @@ fn make_for(rows: &[Row], dir: &Path) -> Result<()> {
     sys::why(if by_default(rows) {
         "if possible: a cgroup of its own for the container"
     } else {
-        "a cgroup of its own for the container"
+        "if what is above it is there: a cgroup of its own for the container"
     });
     make_with_parent(dir)
 }
@@ -386,7 +386,7 @@ fn write_row(row: &Row, file: &Path, value: &str) -> Result<()> {
 /// Removes the cgroups of a container that has ended. One that is not there is no error.
 fn remove(dirs: &[PathBuf]) {
     for dir in dirs {
-        sys::why("if possible: the container has ended: its cgroup goes");
+        sys::why("if possible: nobody is in it, or is to be: the container's cgroup goes");
         let _not_there = sys::rmdir(dir);
     }
 }

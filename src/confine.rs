@@ -80,7 +80,9 @@ pub fn forbid_user_namespaces(proc: &Path) -> Result<()> {
 /// A keyring of its own, so that the container finds no key of the caller's session: keyrings(7).
 /// A kernel without keyrings has nothing to hide.
 pub fn own_keyring() -> Result<()> {
-    sys::why("a session keyring of its own: none of the caller's keys");
+    sys::why(
+        "if there is one: a session keyring of its own, with none of the caller's keys (ENOSYS: no kernel's keyrings)",
+    );
     match sys::new_session_keyring() {
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
         joined => joined.context("keyctl(KEYCTL_JOIN_SESSION_KEYRING)"),

@@ -183,7 +183,8 @@ pub fn fetch(request: &Request, body: Body) -> std::result::Result<Response, Fai
         sys::spawn(&program, streams, &[]).map_err(|error| not_started(program.name, error))
     };
     let what = "the answer's head, and curl's own words";
-    let head = |fd| Pipe { fd: Some(fd), limit: MAX_HEAD, is_secret, what };
+    // A head may hold anything: cookies, signed URLs.
+    let head = |fd| Pipe { fd: Some(fd), limit: MAX_HEAD, is_secret: true, what };
     let (pid, bytes, head) = match body {
         Body::File { file, limit } => {
             sys::why("curl's process has one end, which execve closes");
@@ -212,7 +213,8 @@ pub fn fetch(request: &Request, body: Body) -> std::result::Result<Response, Fai
     sys::why("its exit code says what became of the request");
     let status = sys::wait(pid).context("wait4")?;
     if matches!(body, Body::Memory(limit) if bytes.len() > limit) {
-        let message = format!("{}: the answer is too long", printable(request.url));
+        let message =
+            format!("{}: the answer is too long", printable(request.url.split('?').next().unwrap_or_default()));
         return Err(Error::new(message).into());
     }
     let (mut response, words) = read_head(&String::from_utf8_lossy(&head));

@@ -28,7 +28,7 @@ length that TCP puts before it.
 
 pub fn main(arguments: &[OsString]) -> Result<i32> {
     let mut table = Options::new();
-    table.optflag("h", "help", "print this help");
+    table.optflagmulti("h", "help", "print this help");
     let usage = "usage: mydocker dns decode <MESSAGE; the message in binary or hex";
     let Parsed { matches, rest } = split(&mut table, arguments).map_err(|error| error.hint(usage))?;
     let text = if matches.opt_present("help") {

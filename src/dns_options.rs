@@ -56,13 +56,13 @@ fn table() -> Options {
     let mut o = Options::new();
     o.optmulti("", "allow", "answer these askers, too (beside loopback, private and link-local ones)", "CIDR");
     o.optmulti("", "cache-size", "how many answers are kept (default 10000)", "N");
-    o.optflag("h", "help", "print this help");
+    o.optflagmulti("h", "help", "print this help");
     o.optmulti("", "hosts", "answer the names in this file, such as /etc/hosts; it may change at any time", "FILE");
     o.optmulti("", "listen", "where to listen, UDP and TCP (default :8053)", "[ADDR][:PORT]");
-    o.optflag("", "log", "print a line for each answer");
-    o.optflag("", "no-cache", "ask an upstream every time");
+    o.optflagmulti("", "log", "print a line for each answer");
+    o.optflagmulti("", "no-cache", "ask an upstream every time");
     o.optmulti("", "upstream", "whom to ask, in this order (default 8.8.8.8, 8.8.4.4)", "IP[:PORT]");
-    o.optflag("v", "", "the same, and each message field by field");
+    o.optflagmulti("v", "", "the same, and each message field by field");
     o
 }
 

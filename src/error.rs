@@ -75,9 +75,10 @@ impl<T> Context<T> for Result<T> {
     }
 }
 
-/// One line on standard error. Unlike `eprintln!` it does not panic where that is closed or full.
+/// One line on standard error, whatever is in it: names of an image's may be part of it. Unlike `eprintln!` it does
+/// not panic where that is closed or full.
 pub fn say(text: impl fmt::Display) {
-    sys::print_error(format!("mydocker: {text}\n").as_bytes());
+    sys::print_error(format!("mydocker: {}\n", printable(&text.to_string())).as_bytes());
 }
 
 /// Text that came from outside (a registry, an image, a name, a process), made safe to print on a terminal. What is

@@ -268,7 +268,7 @@ fn write_as_root(pid: Pid, file: &str, ranges: &[Range]) -> Result<()> {
     }
     let own = format!("/proc/self/{file}");
     sys::why("not all ids are ours to map: which are there in this user namespace?");
-    let text = sys::read_file(&own, 64 * 1024).context(format_args!("read {own}"))?;
+    let text = sys::read_kernel_list(&own, 64 * 1024).context(format_args!("read {own}"))?;
     let there = parse(&String::from_utf8_lossy(&text));
     let identity: Vec<Range> = there.into_iter().map(|range| Range { outside: range.inside, ..range }).collect();
     sys::why("each of them is itself");

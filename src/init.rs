@@ -151,14 +151,28 @@ fn sealed_copy() -> Result<Fd> {
     Ok(copy)
 }
 
-/// Becomes `mydocker child`. What that needs to know goes along as arguments; the environment of the image does
-/// not, for the C library obeys some of it.
+/// Becomes `mydocker child`. What that needs to know goes along as arguments, which everybody on the host can read
+/// in /proc/PID/cmdline; the command's variables, which may hold secrets, as its environment, which only we can.
 fn execute(program: &Fd, bundle: &Bundle) -> Result<()> {
-    let words = [OsString::from("mydocker"), "child".into()].into_iter().chain(Order::of(bundle).to_words());
+    let order = Order::of(bundle);
+    let words = [OsString::from("mydocker"), "child".into()].into_iter().chain(order.to_words());
     let argv = words.map(sys::cstr).collect::<std::io::Result<Vec<CString>>>().context("the command")?;
+    let env = order.env.iter().map(|variable| sys::cstr(hide(variable))).collect::<std::io::Result<Vec<CString>>>();
+    let env = env.context("the command's environment")?;
     sys::step("sealed");
     sys::why("the engine anew: from here on /proc/PID/exe is the sealed program");
-    Err(sys::execveat(program, &argv, &[])).context("execveat of the sealed program")
+    Err(sys::execveat(program, &argv, &env)).context("execveat of the sealed program")
+}
+
+/// A variable of the image's or the user's under a name that no C library obeys: some of them, such as
+/// GLIBC_TUNABLES, are orders to it.
+fn hide(variable: &OsStr) -> OsString {
+    [OsStr::new("."), variable].into_iter().collect()
+}
+
+/// The variable that was hidden so.
+fn unhide(hidden: &OsString) -> Option<OsString> {
+    hidden.as_bytes().strip_prefix(b".").map(|variable| OsStr::from_bytes(variable).into())
 }
 
 /// Tells the engine why there will be no command, and ends.
@@ -175,8 +189,8 @@ fn report(control: &Fd, error: Error) -> ! {
 
 // ---- the second step: the command ----
 
-/// What `mydocker child` is told on its command line, word by word:
-/// `UID GID GROUP,GROUP,...|none NETWORK|no NARRATOR|no CWD N VARIABLE... COMMAND ARGUMENT...` with N variables.
+/// What `mydocker child` is told: the command's environment as its own, hidden, and the rest on its command line,
+/// word by word: `UID GID GROUP,GROUP,...|none NETWORK|no NARRATOR|no CWD COMMAND ARGUMENT...`.
 #[derive(Debug, PartialEq)]
 struct Order {
     user: User,
@@ -211,26 +225,24 @@ impl Order {
             .into_iter()
             .chain([word(self.wait_for_network, "network"), self.narrator.clone()])
             .map(OsString::from);
-        let rest = [self.cwd.clone(), self.env.len().to_string().into()];
-        own.chain(rest).chain(self.env.iter().cloned()).chain(self.args.iter().cloned()).collect()
+        own.chain([self.cwd.clone()]).chain(self.args.iter().cloned()).collect()
     }
 
-    fn from_words(words: &[OsString]) -> Option<Order> {
-        let [uid, gid, groups, network, narrator, cwd, count, rest @ ..] = words else { return None };
+    fn from_words(words: &[OsString], environment: &[OsString]) -> Option<Order> {
+        let [uid, gid, groups, network, narrator, cwd, args @ ..] = words else { return None };
         let may_set_groups = groups != "none";
         let number = |word: &str| word.parse::<u32>().ok();
         let groups: Option<Vec<u32>> = match groups.to_str()? {
             "none" | "" => Some(Vec::new()),
             list => list.split(',').map(number).collect(),
         };
-        let (env, args) = rest.split_at_checked(count.to_str()?.parse().ok()?)?;
         Some(Order {
             user: User { uid: number(uid.to_str()?)?, gid: number(gid.to_str()?)?, groups: groups? },
             may_set_groups,
             wait_for_network: network == "network",
             narrator: narrator.to_str()?.to_string(),
             cwd: cwd.clone(),
-            env: env.to_vec(),
+            env: environment.iter().filter_map(unhide).collect(),
             args: args.to_vec(),
         })
     }
@@ -240,7 +252,7 @@ impl Order {
 pub fn main(words: &[OsString]) -> ! {
     sys::set_who("child".to_string());
     let control = sys::inherited(CONTROL);
-    let error = match Order::from_words(words) {
+    let error = match Order::from_words(words, &sys::environment()) {
         Some(order) => become_command(&control, &order).err(),
         None => None,
     };
@@ -396,9 +408,10 @@ mod tests {
             args: vec!["sh".into(), "".into(), "-v".into()],
         };
         for order in [order(&[6, 7], true), order(&[], true), order(&[], false)] {
-            assert_eq!(Order::from_words(&order.to_words()), Some(order));
+            let hidden: Vec<OsString> = order.env.iter().map(|variable| hide(variable)).collect();
+            assert_eq!(Order::from_words(&order.to_words(), &hidden), Some(order));
         }
-        assert_eq!(Order::from_words(&["0".into(), "0".into()]), None);
-        assert_eq!(Order::from_words(&order(&[], true).to_words()[..8]), None);
+        assert_eq!(Order::from_words(&["0".into(), "0".into()], &[]), None);
+        assert_eq!(unhide(&"PATH=/".into()), None, "not ours: somebody has typed `mydocker child`");
     }
 }

@@ -94,7 +94,7 @@ pub fn read(pid: Pid, file: &str, why: &'static str) -> Option<String> {
 
 pub fn read_path(path: String, why: &'static str) -> Option<String> {
     sys::why(why);
-    let bytes = sys::read_file(path, 16 << 20).ok()?;
+    let bytes = sys::read_kernel_list(path, 16 << 20).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -164,14 +164,14 @@ fn check_standard_streams() -> Result<()> {
 fn dispatch(arguments: &[OsString]) -> Result<i32> {
     let mut table = engine_table();
     let Parsed { matches, rest } = options::split(&mut table, arguments).map_err(usage)?;
+    if matches.opt_present("v") {
+        narrate();
+    }
     if matches.opt_present("help") {
         return print(&help(&table));
     }
     if matches.opt_present("version") {
         return print(&format!("mydocker {}\n", env!("CARGO_PKG_VERSION")));
-    }
-    if matches.opt_present("v") {
-        narrate();
     }
     prepare()?;
     let [name, rest @ ..] = &rest[..] else {
@@ -190,7 +190,8 @@ fn dispatch(arguments: &[OsString]) -> Result<i32> {
 
 /// `-v`: in colour on a terminal, unless NO_COLOR says otherwise (no-color.org).
 fn narrate() {
-    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let is = |name: &str, unwanted: &dyn Fn(OsString) -> bool| std::env::var_os(name).is_some_and(unwanted);
+    let wanted = !is("NO_COLOR", &|value| !value.is_empty()) && !is("TERM", &|value| value == "dumb");
     tell::speak(false);
     if wanted && terminal::is_terminal(sys::STDERR) {
         tell::speak(true);
@@ -199,10 +200,10 @@ fn narrate() {
 
 fn engine_table() -> Options {
     let mut table = Options::new();
-    table.optflag("h", "help", "print this help");
-    table.optflag("", "rm", "run: remove the container when it has ended (also -rm)");
-    table.optflag("v", "", "debug: print every system call and helper, and why");
-    table.optflag("", "version", "print the version");
+    table.optflagmulti("h", "help", "print this help");
+    table.optflagmulti("", "rm", "run: remove the container when it has ended (also -rm)");
+    table.optflagmulti("v", "", "debug: print every system call and helper, and why");
+    table.optflagmulti("", "version", "print the version");
     table
 }
 
@@ -225,7 +226,7 @@ fn print(text: &str) -> Result<i32> {
 
 /// Reads a command's options; `None` when its help was asked for, and has been printed.
 fn parse(name: &str, mut table: Options, arguments: &[OsString]) -> Result<Option<Parsed>> {
-    table.optflag("h", "help", "print this help");
+    table.optflagmulti("h", "help", "print this help");
     let command = COMMANDS.iter().find(|command| command.name == name);
     let line =
         command.map(|c| format!("Usage: mydocker {} {}\n\n{}.", c.name, c.arguments, c.summary)).unwrap_or_default();
@@ -287,7 +288,7 @@ fn rmi(arguments: &[OsString]) -> Result<i32> {
 
 fn ps(arguments: &[OsString]) -> Result<i32> {
     let mut table = Options::new();
-    table.optflag("a", "all", "those that have ended as well");
+    table.optflagmulti("a", "all", "those that have ended as well");
     let Some(Parsed { matches, .. }) = parse("ps", table, arguments)? else { return Ok(0) };
     print(&state::table(&Store::of_caller()?, matches.opt_present("all"))?)
 }
@@ -314,7 +315,7 @@ fn remove_each(
     remove: impl Fn(&Store, &str, bool, &IdMap) -> Result<String>,
 ) -> Result<i32> {
     let mut table = Options::new();
-    table.optflag("f", "force", "also what is in use");
+    table.optflagmulti("f", "force", "also what is in use");
     let Some(Parsed { matches, rest }) = parse(command, table, arguments)? else { return Ok(0) };
     let (store, map) = (Store::of_caller()?, IdMap::of_caller()?);
     let mut code = 0;

@@ -75,9 +75,9 @@ fn run_table() -> Options {
     o.optmulti("e", "env", "an environment variable; without =VALUE the caller's own", "NAME[=VALUE]");
     o.optmulti("", "entrypoint", "run this instead of the image's entrypoint", "PROGRAM");
     o.optmulti("", "hostname", "the container's host name", "NAME");
-    o.optflag("h", "help", "print this help");
-    o.optflag("i", "interactive", "accepted: standard input is always passed");
-    o.optflag("t", "tty", "insist on a terminal");
+    o.optflagmulti("h", "help", "print this help");
+    o.optflagmulti("i", "interactive", "accepted: standard input is always passed");
+    o.optflagmulti("t", "tty", "insist on a terminal");
     o.optmulti("", "cpus", "CPU time, in CPUs", "0.5");
     o.optmulti("", "cpuset-cpus", "the CPUs to run on", "0-2,5");
     o.optmulti("m", "memory", "memory, in bytes or with k, m, g", "64m");
@@ -86,8 +86,8 @@ fn run_table() -> Options {
     o.optmulti("", "network", "slirp4netns (the default), none or host", "NETWORK");
     o.optmulti("", "pids-limit", "processes and threads; -1 for no limit", "N");
     o.optmulti("", "pull", "missing (the default), always or never", "WHEN");
-    o.optflag("", "read-only", "nothing but volumes and --tmpfs can be written");
-    o.optflag("", "rm", "remove the container when it has ended (also -rm)");
+    o.optflagmulti("", "read-only", "nothing but volumes and --tmpfs can be written");
+    o.optflagmulti("", "rm", "remove the container when it has ended (also -rm)");
     o.optmulti("", "tmpfs", "an empty directory in memory", "DIR[:OPTIONS]");
     o.optmulti("u", "user", "who the command runs as", "USER[:GROUP]");
     o.optmulti("v", "volume", "a directory or file of the host", "SRC:DST[:ro]");

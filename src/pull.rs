@@ -76,7 +76,7 @@ fn mirror(option: Option<&str>, file: &Path) -> Result<Option<String>> {
         return text(url).map(Some);
     }
     sys::why("if there is one: the mirror's address, since sudo clears the environment");
-    match sys::read_file(file, 4096) {
+    match sys::secretly(|| sys::read_file(file, 4096)) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().to_string()).filter(|url| !url.is_empty())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).context(format_args!("read {}", file.display())),

@@ -385,7 +385,11 @@ fn mirror_host(url: &str) -> Result<&str> {
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default();
     let host = host.split('/').next().unwrap_or_default();
     if host.is_empty() || host.contains(['@', '?', '#']) || url.chars().any(|c| c.is_control() || c == ' ') {
-        return Err(Error::new(format!("mirror \"{}\" is no URL", printable(url))).hint("https://host[:port]"));
+        // What stands before an @ is a login, which nobody shall read in a log.
+        let shown = url.rsplit('@').next().unwrap_or_default();
+        let left_out = if shown == url { "" } else { "...@" };
+        let error = Error::new(format!("mirror \"{left_out}{}\" is no URL", printable(shown)));
+        return Err(error.hint("https://host[:port]; a login belongs into ~/.docker/config.json"));
     }
     Ok(host)
 }

@@ -104,7 +104,7 @@ const FLAGS: &[(&str, c_ulong, bool)] = &[
 const REASONS: &[(&str, &str)] = &[
     ("/proc", "the container sees its own processes only"),
     ("/sys", "the kernel's view of this network namespace, read-only"),
-    ("/sys/fs/cgroup", "if there is one: the container's own cgroup reads as /"),
+    ("/sys/fs/cgroup", "if there is one: the container's own cgroup reads as / (ENODEV: a kernel without cgroups)"),
     ("/dev/pts", "terminals of the container's own"),
     ("/dev/shm", "POSIX shared memory, shm_open(3)"),
     ("/dev/mqueue", "message queues of this IPC namespace, mq_overview(7)"),

@@ -26,8 +26,8 @@ impl Display for Text<'_> {
                 0x0c => f.write_str("\\f")?,
                 b'\r' => f.write_str("\\r")?,
                 0x20..=0x7e => write!(f, "{}", char::from(*byte))?,
-                // Octal, and three digits of it where another digit follows.
-                byte if self.0.get(i + 1).is_some_and(|next| next.is_ascii_digit()) => write!(f, "\\{byte:03o}")?,
+                // Octal, and three digits of it where another one of these follows.
+                byte if matches!(self.0.get(i + 1), Some(b'0'..=b'7')) => write!(f, "\\{byte:03o}")?,
                 byte => write!(f, "\\{byte:o}")?,
             }
         }
@@ -104,6 +104,16 @@ impl<T> Display for Address<T> {
         } else {
             write!(f, "{:#x}", self.0 as usize)
         }
+    }
+}
+
+/// Directory entries, which strace counts: `0x7ffe... /* 3 entries */`; where the call failed, only their place.
+pub struct Entries(pub *const u8, pub Option<usize>);
+
+impl Display for Entries {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        Address(self.0).fmt(f)?;
+        self.1.map_or(Ok(()), |count| write!(f, " /* {count} entries */"))
     }
 }
 
@@ -204,6 +214,7 @@ macro_rules! names {
 // Within each table in strace's order.
 names! {
     OPEN: O_RDONLY O_WRONLY O_RDWR O_CREAT O_EXCL O_NOCTTY O_TRUNC O_APPEND O_NONBLOCK O_NOFOLLOW O_CLOEXEC O_PATH O_DIRECTORY;
+    RESOLVE: RESOLVE_NO_XDEV RESOLVE_NO_MAGICLINKS RESOLVE_IN_ROOT;
     AT: AT_SYMLINK_NOFOLLOW AT_REMOVEDIR AT_EMPTY_PATH AT_RECURSIVE;
     MOUNT: MS_RDONLY MS_NOSUID MS_NODEV MS_NOEXEC MS_REMOUNT MS_BIND MS_MOVE MS_REC MS_PRIVATE MS_SLAVE;
     UMOUNT: MNT_DETACH;
@@ -594,6 +605,7 @@ mod tests {
     fn bytes_are_quoted_as_strace_quotes_them() {
         assert_eq!(Text(b"a\"\\\n\0").to_string(), r#""a\"\\\n\0""#);
         assert_eq!(Text(b"\x001\xe9x").to_string(), r#""\0001\351x""#);
+        assert_eq!(Text(b"sleep\x008").to_string(), r#""sleep\08""#);
         assert_eq!(Bytes(&[b'x'; 33]).to_string(), format!("\"{}\"...", "x".repeat(32)));
     }
 

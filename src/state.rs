@@ -26,10 +26,11 @@ impl Container {
     /// Makes `containers/<id>`, which must not be there, and locks it.
     pub fn create(store: &Store, id: &str) -> Result<Container> {
         let dir = store.containers().join(id);
-        sys::why("the container's directory, an OCI bundle");
+        sys::why("if what is above it is there: the container's directory, an OCI bundle");
         let made = match sys::mkdir(&dir, 0o700) {
             // Somebody has tidied up `containers` itself.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                sys::why("unless it is there: somebody has tidied up");
                 store::make_dir(&store.containers(), 0o700)?;
                 sys::why("now that what is above it is there");
                 sys::mkdir(&dir, 0o700)
@@ -204,11 +205,35 @@ pub fn remove(store: &Store, wanted: &str, force: bool, map: &IdMap) -> Result<S
         wait_for_engine(&store.containers().join(&id).join("state"))?;
     }
     let name = listed.bundle.map(|bundle| bundle.name).unwrap_or_default();
+    refuse_mounts(&store.containers().join(&id))?;
     cgroup::remove_all(&id);
     if store::exists(store.containers().join(&id))? {
         remove_files(store, &id, &name, map)?;
     }
     Ok(wanted.to_string())
+}
+
+/// What somebody has mounted in a container's directory, such as its overlay on `rootfs`, is not the container's to
+/// be removed.
+fn refuse_mounts(dir: &Path) -> Result<()> {
+    sys::why("if there is one: the container, to look whether something is mounted in it");
+    let there = match sys::open(dir, libc::O_PATH | libc::O_DIRECTORY, 0) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        there => there.context(format_args!("open {}", dir.display()))?,
+    };
+    for name in ["rootfs", "upper", "work"] {
+        sys::why("if there is one: no mount (EXDEV: one, which is no part of the container)");
+        match sys::openat2_same_mount(&there, name, libc::O_PATH | libc::O_NOFOLLOW) {
+            Err(error) if error.raw_os_error() == Some(libc::EXDEV) => {
+                let place = dir.join(name);
+                let error = Error::new(format!("something is mounted on {}", place.display()));
+                return Err(error.hint(format_args!("umount {} first", place.display())));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            opened => drop(opened.context(format_args!("open {}", dir.join(name).display()))?),
+        }
+    }
+    Ok(())
 }
 
 /// Ends the container's first process, and with it all others (pid_namespaces(7)). It may live on although its

@@ -286,7 +286,7 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
         if !full.is_empty() {
             sys::fold("what lies deeper: emptied, and its own directories moved up first", || level(&top, full))?;
         }
-        sys::why("if it is empty: now itself");
+        sys::why("if it is empty: now itself (ENOENT: somebody was faster)");
         match sys::rmdir(path) {
             Err(error) if is_taken(&error) && count > 0 => {} // the next entries
             removed => return removed.or_else(gone_is_fine),
@@ -301,7 +301,8 @@ const LISTING: i32 = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
 fn level(top: &Fd, mut full: Vec<OsString>) -> io::Result<()> {
     let mut moved = 0u64;
     while let Some(name) = full.pop() {
-        let dir = match sys::openat(Some(top), &name, LISTING, 0) {
+        // Not into another mount: what is there is somebody else's.
+        let dir = match sys::openat2_same_mount(top, &name, LISTING) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             dir => dir?,
         };

@@ -33,10 +33,23 @@ pub fn print_error(bytes: &[u8]) {
     let _nobody_is_left = write_all(STDERR, bytes);
 }
 
-/// The narrator's own write(2), of which nobody tells.
-pub fn print_to(fd: c_int, bytes: &[u8]) -> bool {
-    // SAFETY: the pointer and length are those of a live slice.
-    unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) >= 0 }
+/// The narrator's own write(2), of which nobody tells; whoever reads slowly is waited for. `false` when nobody is
+/// left to read it.
+pub fn print_to(fd: c_int, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        // SAFETY: the pointer and length are those of a live slice.
+        match check(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) } as c_long) {
+            Ok(written) => bytes = &bytes[written as usize..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let mut room = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
+                // SAFETY: the pointer is to one live, writable entry.
+                unsafe { libc::poll(&mut room, 1, -1) };
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return false,
+        }
+    }
+    true
 }
 
 // ---- results, descriptors, strings ----
@@ -116,6 +129,23 @@ extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     exit(crate::entry(&arguments))
 }
 
+/// The environment as the kernel handed it over, whatever it holds.
+pub fn environment() -> Vec<OsString> {
+    extern "C" {
+        static environ: *const *const c_char;
+    }
+    let mut all = Vec::new();
+    // SAFETY: the C runtime leaves an array of C strings there that ends with NULL, and nothing here changes it.
+    unsafe {
+        let mut next = environ;
+        while !next.is_null() && !(*next).is_null() {
+            all.push(OsString::from_vec(std::ffi::CStr::from_ptr(*next).to_bytes().to_vec()));
+            next = next.add(1);
+        }
+    }
+    all
+}
+
 // ---- files ----
 
 #[track_caller]
@@ -140,13 +170,23 @@ pub fn openat(dir: Option<&Fd>, path: impl AsRef<Path>, flags: c_int, mode: u32)
 /// openat2(2) that takes `dir` for the root, follows no magic link and so cannot leave it.
 #[track_caller]
 pub fn openat2_in_root(dir: &Fd, path: impl AsRef<Path>, flags: c_int, mode: u32) -> io::Result<Fd> {
-    let path = path.as_ref();
+    openat2(dir, path.as_ref(), flags, mode, libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS)
+}
+
+/// openat2(2) that crosses into no other mount: there it is EXDEV.
+#[track_caller]
+pub fn openat2_same_mount(dir: &Fd, path: impl AsRef<Path>, flags: c_int) -> io::Result<Fd> {
+    openat2(dir, path.as_ref(), flags, 0, libc::RESOLVE_NO_XDEV)
+}
+
+#[track_caller]
+fn openat2(dir: &Fd, path: &Path, flags: c_int, mode: u32, resolve: u64) -> io::Result<Fd> {
     let c = cstr(path)?;
     // SAFETY: an all-zero open_how is valid: open_how has no pointers.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
     how.flags = (flags | libc::O_CLOEXEC) as u64;
     how.mode = mode.into();
-    how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
+    how.resolve = resolve;
     let size = std::mem::size_of::<libc::open_how>();
     // SAFETY: the path and the struct, whose size is passed along, outlive the call.
     let result = check(unsafe { libc::syscall(libc::SYS_openat2, dir.0, c.as_ptr(), &how, size) });
@@ -160,7 +200,7 @@ struct How<'a>(&'a libc::open_how);
 impl fmt::Display for How<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let flags = Flags(self.0.flags, OPEN);
-        write!(f, "{{flags={flags}, resolve=RESOLVE_NO_MAGICLINKS|RESOLVE_IN_ROOT}}")
+        write!(f, "{{flags={flags}, resolve={}}}", Flags(self.0.resolve, RESOLVE))
     }
 }
 
@@ -537,7 +577,7 @@ pub fn pipe2() -> io::Result<(Fd, Fd)> {
     let mut fds = [0; 2];
     // SAFETY: the pointer is to two live ints.
     let result = check(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) });
-    tell("pipe2", &[&List(&fds), &"O_CLOEXEC"], &result);
+    tell("pipe2", &[&Struct(result.is_ok(), &fds, List(&fds)), &"O_CLOEXEC"], &result);
     result.map(|_| (Fd(fds[0]), Fd(fds[1])))
 }
 
@@ -548,7 +588,7 @@ pub fn socketpair() -> io::Result<(Fd, Fd)> {
     let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
     // SAFETY: the pointer is to two live ints.
     let result = check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) });
-    tell("socketpair", &[&"AF_UNIX", &SocketKind(kind), &0, &List(&fds)], &result);
+    tell("socketpair", &[&"AF_UNIX", &SocketKind(kind), &0, &Struct(result.is_ok(), &fds, List(&fds))], &result);
     result.map(|_| (Fd(fds[0]), Fd(fds[1])))
 }
 
@@ -1054,7 +1094,7 @@ pub fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     // SAFETY: pointer and length are those of a live array; up to 256 bytes come whole.
     let result = check(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) } as c_long);
-    tell("getrandom", &[&Hex(&bytes), &N, &0], &result);
+    tell("getrandom", &[&Struct(result.is_ok(), &bytes, Hex(&bytes)), &N, &0], &result);
     result.map(|_| bytes)
 }
 
@@ -1709,8 +1749,14 @@ pub fn read_file(path: impl AsRef<Path>, limit: usize) -> io::Result<Vec<u8>> {
     read_open_file(&open(path, libc::O_RDONLY, 0)?, limit)
 }
 
-/// The same of an open file. A regular file answers with less than was asked for only at its end, and so
-/// does one of the kernel's that is shorter than a page: most need no second read(2) to see the end.
+/// A list of the kernel's in /proc, to its end: read(2) gives as many whole entries as fit in a page and no more.
+#[track_caller]
+pub fn read_kernel_list(path: impl AsRef<Path>, limit: usize) -> io::Result<Vec<u8>> {
+    read_to_end(&open(path, libc::O_RDONLY, 0)?, limit)
+}
+
+/// The same of an open file. A regular file answers with less than was asked for only at its end, and so does one of
+/// the kernel's that is a single entry, such as /proc/PID/status: they need no second read(2) to see the end.
 #[track_caller]
 pub fn read_open_file(file: &Fd, limit: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; 16 * 1024];
@@ -1781,8 +1827,8 @@ pub fn list_some(dir: &Fd) -> io::Result<Vec<Entry>> {
         let result = check(unsafe { libc::syscall(libc::SYS_getdents64, dir.0, buffer, size) });
         let count = parse_records(&records.0[..*result.as_ref().unwrap_or(&0) as usize], &mut entries);
         why_else("what is in it");
-        let shown = format_args!("{} /* {count} entries */", Address(buffer));
-        tell("getdents64", &[dir, &shown, &size], &result);
+        let entries = Entries(buffer, result.is_ok().then_some(count));
+        tell("getdents64", &[dir, &entries, &size], &result);
         if result? == 0 {
             break;
         }
@@ -1829,9 +1875,9 @@ pub fn getcwd() -> io::Result<PathBuf> {
     // SAFETY: pointer and length are those of a live, writable slice.
     let result = check(unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) });
     let length = result.as_ref().map_or(0, |length| *length as usize - 1); // without the NUL
-    buffer.truncate(length);
-    let shown = Struct(result.is_ok(), &buffer, Text(&buffer));
+    let shown = Struct(result.is_ok(), &buffer[0], Text(&buffer[..length]));
     tell("getcwd", &[&shown, &libc::PATH_MAX], &result);
+    buffer.truncate(length);
     result.map(|_| PathBuf::from(OsString::from_vec(buffer)))
 }
 

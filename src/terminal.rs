@@ -74,9 +74,9 @@ impl RawMode {
             restore();
             old_hook(panic);
         }));
+        tell::set_raw(sys::verbose() && is_terminal(STDERR));
         sys::why("every key goes to the container as it is");
         sys::tcsetattr(STDIN, &sys::raw_mode(settings)).context("tcsetattr of standard input")?;
-        tell::set_raw(sys::verbose() && is_terminal(STDERR));
         Ok(RawMode)
     }
 }
@@ -180,7 +180,7 @@ impl Relay {
     fn take_input(&mut self) {
         let mut buffer = [0; 4096];
         sys::why("if possible: what was typed");
-        match sys::read(STDIN, &mut buffer) {
+        match sys::secretly(|| sys::read(STDIN, &mut buffer)) {
             Ok(n) if n > 0 => self.typed.extend_from_slice(&buffer[..n]),
             _ => self.hang_up(),
         }
@@ -190,7 +190,7 @@ impl Relay {
     fn pass_input(&mut self) {
         let Some(master) = &self.master else { return };
         sys::why("if possible: to the container");
-        match sys::write(master.raw(), &self.typed) {
+        match sys::secretly(|| sys::write(master.raw(), &self.typed)) {
             Ok(n) => drop(self.typed.drain(..n)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.typed.clear(),
