@@ -38,6 +38,9 @@ for lesson in "$lessons"/[0-9]*.sh; do
 done
 nothing_remains 'nothing remains'
 is '  nor on disk' "$(left)" ''
+try env -C "$room" scripts/lessons/03-root.sh
+is 'by a relative path: it has its title' "$rc $(grep -c '^==== Lesson 3: a root of one.s own' <<<"$out")" '0 1' || tell_try
+is '  and no complaint' "$err" ''
 try env MYDOCKER_HOME=/nonexistent MYDOCKER_MIRROR=http://127.0.0.1:9 http_proxy=http://127.0.0.1:9 "$lessons/01-hostname.sh"
 is "the caller's own settings do not matter" $rc 0
 try bash -c 'umask 077; exec "$1"' sh "$lessons/04-ids.sh"

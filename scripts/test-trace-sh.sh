@@ -19,7 +19,9 @@ like '  a run of busybox true' "$out" '^\$ strace -f -s 200 mydocker run --netwo
 mydocker pull busybox 2>/dev/null
 mydocker run --network none busybox true
 strace -f -qq -o "$room/plain" "$mydocker" run --network none busybox true
+containers=$(mydocker ps -a)
 ok 'with an image in the store' "$trace" --raw "$room/raw"
+is '  it leaves no container behind' "$(mydocker ps -a)" "$containers"
 is '  the sum is what strace counts' "$(sum)" "$(calls "$room/plain")"
 is '  and what the lines are, added up' "$(added)" "$(sum)"
 shown=$out
@@ -59,6 +61,17 @@ like '  its error' "$err" '^mydocker: .*no/such-image'
 like '  and the way there' "$out" ' engine/curl +execve\('
 try "$trace" --unknown
 is 'an unknown option' "$rc" 2
+try "$trace" --user no-such-user ps
+is 'no such user' "$rc $out$err" '2 trace.sh: --user: there is no user no-such-user'
+try "$trace" --raw "$room/no/such" ps
+is 'no directory for --raw' "$rc $out$err" "2 trace.sh: --raw: there is no directory for $room/no/such"
+for option in raw user diff; do
+    try "$trace" --$option
+    is "--$option without a value" "$rc $out$err" "2 trace.sh: --$option needs a value"
+done
+try "$trace" -- --raw "$room/none" ps
+is 'behind -- nothing is an option of the script' "$([[ -e $room/none ]] && echo made)" ''
+like '  the sum, where nothing is told, begins with the C library' "$(tail -n 1 <<<"$out")" "^C library's start-up [0-9]+, "
 try "$trace" --diff crun run busybox
 is 'a peer beside a command of one'\''s own' "$rc" 2
 
@@ -89,4 +102,12 @@ for peer in crun bwrap runc podman; do
     ok "  which are more ($ours, $its)" test "$its" -gt "$ours"
     like '  both mount' "$counts" '^mount +[1-9][0-9]* +[1-9][0-9]*$'
 done
+if type crun >/dev/null 2>&1; then
+    ok 'the filter, beside crun' "$trace" --seed --diff crun
+    counts=$(sed -n '/^ *mydocker /,$p' <<<"$out" | awk 'NR > 1 && NF == 3 { print $1 }')
+    is '  is that of both' "$(grep -vxE 'clone|setns|mount|pivot_root|chroot|openat|write' <<<"$counts")" ''
+    like '  and both mount' "$out" '^mount +[1-9][0-9]* +[1-9][0-9]*$'
+else
+    skip 'the filter, beside crun' 'not installed (scripts/setup.sh bench)'
+fi
 done_testing

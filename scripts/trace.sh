@@ -6,17 +6,29 @@
 #   --seed       only -e trace=clone,setns,mount,pivot_root,chroot,openat,write
 #   --raw FILE   keeps what strace wrote
 #   --user USER  as that user, from his own store (root). Under his own strace newuidmap has no power
-#   --diff PEER  that run, and the same of PEER (root): the calls of both, counted by name
+#   --diff PEER  that run, and the same of PEER (root): the calls of both, counted by name (--seed filters both)
 # Without an image busybox in the store, and for --diff, root gets a registry and a store for
 # the occasion, in namespaces of its own.
 usage() { sed -n '2,/^usage/s/^# //p' "$0" >&2; exit 2; }
-peer='' options=() given=("$@")
+refused() { echo "trace.sh: $*" >&2; exit 2; }
+peer='' options=() filter=() given=("$@")
 while (($#)); do
+    [[ ! $1 =~ ^--(raw|user|diff)$ || -n ${2-} ]] || refused "$1 needs a value"
     case $1 in
-        --seed) options+=(--seed) ;;
-        --raw) options+=(--raw "$(realpath "${2:?}")") && shift ;;
-        --user) options+=(--user "${2:?}") && shift ;;
-        --diff) peer=${2-} && shift ;;
+        --seed)
+            options+=(--seed)
+            filter=(-e 'trace=clone,setns,mount,pivot_root,chroot,openat,write')
+            ;;
+        --raw)
+            raw=$(realpath -q "$2") || refused "--raw: there is no directory for $2"
+            { : >>"$raw"; } 2>/dev/null || refused "--raw: cannot write to $raw"
+            options+=(--raw "$raw") && shift
+            ;;
+        --user)
+            [[ $(id -un "$2" 2>/dev/null) == "$2" ]] || refused "--user: there is no user $2"
+            options+=(--user "$2") && shift
+            ;;
+        --diff) peer=$2 && shift ;;
         --) shift && break ;;
         -*) usage ;;
         *) break ;;
@@ -27,7 +39,9 @@ if [[ -n $peer ]] && { (($#)) || [[ ! $peer =~ ^(runc|crun|bwrap|podman)$ ]]; };
 demo=(run --network none busybox true)
 scripts=$(cd "$(dirname "$0")" && pwd)
 mydocker=$(realpath "${MYDOCKER:-$scripts/../mydocker}")
-trace() { /usr/bin/python3 "$scripts/tour.py" trace "$mydocker" "${options[@]}" "$@"; }
+trace() { /usr/bin/python3 "$scripts/tour.py" trace "$mydocker" "${options[@]}" -- "$@"; }
+# The container of the demonstration is removed afterwards: with --rm it would be another story.
+demonstrate() { options+=(--tidy) && trace "${demo[@]}"; }
 if ! type strace >/dev/null 2>&1; then
     ((EUID == 0)) || { echo 'trace.sh: strace is not installed' >&2; exit 1; }
     "$scripts/setup.sh" test || exit
@@ -39,7 +53,7 @@ if (($#)); then
 fi
 if [[ -z $peer && -z ${MYDOCKER_TEST_ROOM-} ]]; then
     if "$mydocker" images 2>/dev/null | grep -qE '^busybox +latest '; then
-        trace "${demo[@]}"
+        demonstrate
         exit
     fi
     ((EUID == 0)) || { echo "trace.sh: no image busybox in the store (mydocker pull busybox), and not root to make one" >&2; exit 1; }
@@ -71,13 +85,13 @@ else
     [[ $peer == bwrap ]] || unified
     [[ $peer != podman ]] || ${command[podman-image]} >/dev/null 2>"$room/peer.err" || bail "podman pull: $(tail -n 1 "$room/peer.err")"
     # shellcheck disable=SC2086 # words
-    strace -f -qq -o "$room/peer" ${command[$peer]} >/dev/null 2>"$room/peer.err" ||
+    strace -f -qq "${filter[@]}" -o "$room/peer" ${command[$peer]} >/dev/null 2>"$room/peer.err" ||
         bail "$peer fails: $(tail -n 1 "$room/peer.err")"
     remove_cgroups
     options+=(--beside "$peer" "$room/peer")
 fi
 "$mydocker" "${demo[@]}" || bail 'mydocker run busybox true failed' # what is made the first time is there
-trace "${demo[@]}"
+demonstrate
 status=$?
 # shellcheck disable=SC2034
 done_testing=1 # what lib.sh asks of a script that ends as it should

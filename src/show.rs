@@ -130,7 +130,7 @@ impl<T: Display> Display for List<'_, T> {
     }
 }
 
-/// `{a}` where a call succeeded, the address of what it was to fill where it did not.
+/// What a call was to fill: shown (the third) where it was filled (the first), else the address (of the second).
 pub struct Struct<'a, T, D>(pub bool, pub &'a T, pub D);
 
 impl<T, D: Display> Display for Struct<'_, T, D> {

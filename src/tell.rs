@@ -6,10 +6,16 @@
 //! WHO    CALL(ARGUMENTS) = RESULT   REASON   [STEP, FILE:LINE]
 //! ```
 //!
-//! A reason that begins with `if possible: ` says that the run goes on when the call fails, one that begins with
-//! `if there is one: ` that it does on ENOENT; every other call is required. The functions of sys.rs tell
-//! what they do by [`tell`]; how arguments look is in show.rs. scripts/test-trace.sh holds the narrator
-//! against strace: same calls, same order, same arguments.
+//! One call's life: a step of the story begins (`sys::step("world")`); whoever makes the call says why
+//! (`sys::why("the container's tree becomes /")`); the function of sys.rs makes it and tells it (`tell("pivot_root",
+//! ...)`), which takes the reason away: it was for this call alone. Where a caller gave none, sys.rs may have one
+//! (`why_else`); a line without a reason is a defect, and a test finds it.
+//!
+//! A reason that begins with `if possible: ` says that the run goes on when the call fails; one with another condition
+//! before the colon names the one failure that is no error: `if there is one: ` (ENOENT), `unless it is there: `
+//! (EEXIST), `if it is empty: ` (ENOTEMPTY), `if what is above it is there: ` (ENOENT), `if all are mapped here: `
+//! (EPERM), or what stands behind it in parentheses, `(ENOSYS: ...)`. Every other call is required. How arguments look
+//! is in show.rs. scripts/test-trace.sh holds the narrator against strace: same calls, same order, same arguments.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;

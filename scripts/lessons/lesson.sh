@@ -9,6 +9,7 @@ set -euo pipefail
 export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
 umask 022 # another user is to read what is made here
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+lesson=$(cd "$(dirname "$0")" && pwd)/${0##*/} # $0 may be relative, and we go elsewhere
 if ((EUID)) && [[ ${1-} != anyone ]]; then
     echo "${0##*/} needs root, for namespaces and cgroups: sudo $0" >&2
     exit 1
@@ -142,7 +143,7 @@ show() {
 
 # question: a text on standard input. At a terminal the learner thinks first.
 question() {
-    heading "==== Lesson $((10#$(basename "$0" | cut -c 1-2))): $(sed -n '2s/^# [^:]*: //p' "$0")"
+    heading "==== Lesson $((10#$(basename "$0" | cut -c 1-2))): $(sed -n '2s/^# [^:]*: //p' "$lesson")"
     cat
     [[ ! -t 3 ]] || read -rp '(Think, then press Enter.) ' _ <&3
     echo
