@@ -141,12 +141,15 @@ impl Cgroups {
     /// Makes the cgroup `mydocker/<id>` with these limits; nobody is in it yet.
     pub fn create(id: &str, limits: &Limits) -> Result<Cgroups> {
         let rows = limits.rows();
-        match create_rows(id, &rows) {
-            Err(_) if rows.iter().any(|row| row.by_default) => {
+        if !rows.iter().any(|row| row.by_default) {
+            return create_rows(id, &rows).map_err(unsettable);
+        }
+        match sys::if_possible(|| create_rows(id, &rows)) {
+            Err(_) => {
                 let asked_for: Vec<Row> = rows.into_iter().filter(|row| !row.by_default).collect();
                 create_rows(id, &asked_for).map_err(unsettable)
             }
-            made => made.map_err(unsettable),
+            made => made,
         }
     }
 
@@ -186,11 +189,7 @@ fn create_rows(id: &str, rows: &[Row]) -> Result<Cgroups> {
     };
     for dir in &made.dirs {
         let file = dir.join(entrance);
-        sys::why(if by_default(rows) {
-            "if possible: the file that a process enters the cgroup by, for the child"
-        } else {
-            "the file that a process enters the cgroup by, for the child"
-        });
+        sys::why("the file that a process enters the cgroup by, for the child");
         let fd = sys::open(&file, libc::O_WRONLY, 0).context(format_args!("open {}", file.display()))?;
         made.entrances.push(ManuallyDrop::new(fd));
     }
@@ -245,7 +244,7 @@ fn controllers(rows: &[Row]) -> Vec<&'static str> {
 /// Makes the directory, and `mydocker` above it the first time. A cpuset is born without CPUs and
 /// memory nodes and takes no process until it has both: cpuset(7).
 fn make_v1(row: &Row, dir: &Path) -> Result<()> {
-    make_for(std::slice::from_ref(row), dir)?;
+    make_with_parent(dir)?;
     if row.controller == "cpuset" {
         let parent = dir.parent().unwrap_or(dir);
         for (from, to) in [(Path::new(ROOT).join(row.controller).as_path(), parent), (parent, dir)] {
@@ -269,7 +268,7 @@ fn make_v1(row: &Row, dir: &Path) -> Result<()> {
 fn limit_v2(id: &str, rows: &[Row]) -> Result<()> {
     let base = base_v2()?;
     let dir = base.join("mydocker").join(id);
-    make_for(rows, &dir)?;
+    make_with_parent(&dir)?;
     if write_rows_v2(&dir, rows).is_err() {
         delegate(&base, rows)?;
         write_rows_v2(&dir, rows)?;
@@ -302,11 +301,7 @@ fn delegate(base: &Path, rows: &[Row]) -> Result<()> {
     let wanted: String = controllers(rows).iter().map(|name| format!("+{name} ")).collect();
     let hand_down = |dir: &Path| {
         let file = dir.join("cgroup.subtree_control");
-        sys::why(if by_default(rows) {
-            "if possible: controllers for the cgroups below"
-        } else {
-            "controllers for the cgroups below"
-        });
+        sys::why("controllers for the cgroups below");
         sys::write_kernel_file(&file, wanted.trim()).context(format_args!("write {}", file.display()))
     };
     if sys::euid() != 0 {
@@ -334,22 +329,8 @@ fn move_to_leaf(base: &Path) -> Result<()> {
 
 // ---- both ----
 
-/// Whether a limit is among them that nobody has asked for: then they may fail together, [`Cgroups::create`].
-fn by_default(rows: &[Row]) -> bool {
-    rows.iter().any(|row| row.by_default)
-}
-
-/// The cgroup that these limits are for.
-fn make_for(rows: &[Row], dir: &Path) -> Result<()> {
-    sys::why(if by_default(rows) {
-        "if possible: a cgroup of its own for the container"
-    } else {
-        "if what is above it is there: a cgroup of its own for the container"
-    });
-    make_with_parent(dir)
-}
-
 fn make_with_parent(dir: &Path) -> Result<()> {
+    sys::why_else("if what is above it is there: a cgroup of its own for the container");
     let made = match sys::mkdir(dir, 0o755) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let parent = dir.parent().unwrap_or(dir);
@@ -373,7 +354,7 @@ fn make_with_parent(dir: &Path) -> Result<()> {
 
 fn write_row(row: &Row, file: &Path, value: &str) -> Result<()> {
     sys::why(match (row.by_default, row.may_lack) {
-        (true, _) => "if possible: a limit against fork bombs, where nothing else was asked for",
+        (true, _) => "a limit against fork bombs, where nothing else was asked for",
         (false, true) => "if there is one: a limit",
         (false, false) => "a limit that was asked for",
     });

@@ -12,7 +12,7 @@
 use std::ffi::CString;
 
 use crate::error::{not_started, printable, Context, Error, Result};
-use crate::sys::{self, Fd, Program};
+use crate::sys::{self, Fd, Pid, Program};
 
 /// Seconds until a connection must stand, and seconds in which at least one byte must come.
 const CONNECT_TIMEOUT: &str = "20";
@@ -166,62 +166,90 @@ const EXITS: &[Exit] = &[
 
 /// Makes the request; any HTTP status is a `Response`.
 pub fn fetch(request: &Request, body: Body) -> std::result::Result<Response, Failure> {
-    let config = config(request)?;
-    let is_secret = request.is_secret();
-    sys::why("curl's standard input");
-    let (stdin, config_writer) = sys::pipe2().context("pipe2")?;
-    let tell = || {
-        sys::why("URL, headers, secrets: no option of curl's, and not to be seen in ps");
-        let write = || sys::write_all(config_writer.raw(), config.as_bytes());
-        hidden_if(is_secret, write).context("write curl's config").map(|()| drop(config_writer))
-    };
-    sys::why("curl's standard error: the answer's head, then its own words");
-    let (stderr, stderr_writer) = sys::pipe2().context("pipe2")?;
-    let program = Program { name: "curl", arguments: arguments(request), environment: environment() };
-    let start = |streams| {
-        sys::why("one HTTP request");
-        sys::spawn(&program, streams, &[]).map_err(|error| not_started(program.name, error))
-    };
-    let what = "the answer's head, and curl's own words";
-    // A head may hold anything: cookies, signed URLs.
-    let head = |fd| Pipe { fd: Some(fd), limit: MAX_HEAD, is_secret: true, what };
+    let call = Call::new(request)?;
     let (pid, bytes, head) = match body {
-        Body::File { file, limit } => {
-            sys::why("curl's process has one end, which execve closes");
-            let (becoming, end) = sys::pipe2().context("pipe2")?;
-            let pid = start([Some(&stdin), Some(file), Some(&stderr_writer)])?;
-            drop((stderr_writer, end));
-            sys::why("until curl runs, which waits for its config: what is limited from here on is curl alone");
-            sys::read_to_end(&becoming, 0).context("read from a pipe")?;
-            sys::why("a server that never stops sending shall not fill the disk");
-            sys::limit_file_size(pid, limit).context("prlimit")?;
-            tell()?;
-            let [head] = drain([head(stderr)])?;
-            (pid, Vec::new(), head)
-        }
-        Body::Memory(limit) => {
-            sys::why("curl's standard output: the answer's body");
-            let (stdout, stdout_writer) = sys::pipe2().context("pipe2")?;
-            let pid = start([Some(&stdin), Some(&stdout_writer), Some(&stderr_writer)])?;
-            drop((stdout_writer, stderr_writer));
-            tell()?;
-            let body = Pipe { fd: Some(stdout), limit, is_secret: request.secret, what: "the answer's body" };
-            let [bytes, head] = drain([body, head(stderr)])?;
-            (pid, bytes, head)
-        }
+        Body::File { file, limit } => call.into_file(file, limit)?,
+        Body::Memory(limit) => call.into_memory(limit)?,
     };
     sys::why("its exit code says what became of the request");
     let status = sys::wait(pid).context("wait4")?;
     if matches!(body, Body::Memory(limit) if bytes.len() > limit) {
-        let message =
-            format!("{}: the answer is too long", printable(request.url.split('?').next().unwrap_or_default()));
-        return Err(Error::new(message).into());
+        // What follows a `?` may be a signature.
+        let url = printable(request.url.split('?').next().unwrap_or_default());
+        return Err(Error::new(format!("{url}: the answer is too long")).into());
     }
     let (mut response, words) = read_head(&String::from_utf8_lossy(&head));
     response.body = bytes;
     match status.code() {
         0 => Ok(response),
         code => Err(failure(request.url, code, response.status, &words)),
+    }
+}
+
+/// One request on its way: what curl is told and what it says, but for the body.
+struct Call<'a> {
+    request: &'a Request<'a>,
+    config: String,
+    /// curl's standard input, and the end that it is written by.
+    input: (Fd, Fd),
+    /// The end that curl's standard error is read by, and that.
+    error: (Fd, Fd),
+}
+
+/// curl's pid, the body, the head with curl's own words.
+type Answer = (Pid, Vec<u8>, Vec<u8>);
+
+impl<'a> Call<'a> {
+    fn new(request: &'a Request) -> Result<Call<'a>> {
+        let config = config(request)?;
+        sys::why("curl's standard input");
+        let input = sys::pipe2().context("pipe2")?;
+        sys::why("curl's standard error: the answer's head, then its own words");
+        let error = sys::pipe2().context("pipe2")?;
+        Ok(Call { request, config, input, error })
+    }
+
+    fn start(&self, output: &Fd) -> Result<Pid> {
+        let program = Program { name: "curl", arguments: arguments(self.request), environment: environment() };
+        let streams = [Some(&self.input.0), Some(output), Some(&self.error.1)];
+        sys::why("one HTTP request");
+        sys::spawn(&program, streams, &[]).map_err(|error| not_started(program.name, error))
+    }
+
+    /// Tells curl what to do. Returns what its answer's head comes through.
+    fn tell(self) -> Result<Pipe> {
+        let (input, error) = (self.input.1, self.error.0);
+        drop(self.error.1);
+        sys::why("URL, headers, secrets: no option of curl's, and not to be seen in ps");
+        let write = || sys::write_all(input.raw(), self.config.as_bytes());
+        hidden_if(self.request.is_secret(), write).context("write curl's config")?;
+        // It may hold anything: cookies, signed URLs.
+        let what = "the answer's head, and curl's own words";
+        Ok(Pipe { fd: Some(error), limit: MAX_HEAD, is_secret: true, what })
+    }
+
+    fn into_file(self, file: &Fd, limit: u64) -> Result<Answer> {
+        sys::why("curl's process has one end, which execve closes");
+        let (becoming, end) = sys::pipe2().context("pipe2")?;
+        let pid = self.start(file)?;
+        drop(end);
+        sys::why("until curl runs, which waits for its config: what is limited from here on is curl alone");
+        sys::read_to_end(&becoming, 0).context("read from a pipe")?;
+        sys::why("a server that never stops sending shall not fill the disk");
+        sys::limit_file_size(pid, limit).context("prlimit")?;
+        let [head] = drain([self.tell()?])?;
+        Ok((pid, Vec::new(), head))
+    }
+
+    fn into_memory(self, limit: usize) -> Result<Answer> {
+        sys::why("curl's standard output: the answer's body");
+        let (output, writer) = sys::pipe2().context("pipe2")?;
+        let pid = self.start(&writer)?;
+        drop(writer);
+        let is_secret = self.request.secret;
+        let body = Pipe { fd: Some(output), limit, is_secret, what: "the answer's body" };
+        let [bytes, head] = drain([body, self.tell()?])?;
+        Ok((pid, bytes, head))
     }
 }
 

@@ -190,8 +190,8 @@ fn dispatch(arguments: &[OsString]) -> Result<i32> {
 
 /// `-v`: in colour on a terminal, unless NO_COLOR says otherwise (no-color.org).
 fn narrate() {
-    let is = |name: &str, unwanted: &dyn Fn(OsString) -> bool| std::env::var_os(name).is_some_and(unwanted);
-    let wanted = !is("NO_COLOR", &|value| !value.is_empty()) && !is("TERM", &|value| value == "dumb");
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let wanted = !refused && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb");
     tell::speak(false);
     if wanted && terminal::is_terminal(sys::STDERR) {
         tell::speak(true);

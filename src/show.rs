@@ -69,18 +69,6 @@ impl Display for Filled<'_> {
     }
 }
 
-/// The same of a path, which is shown whole.
-pub struct FilledPath<'a>(pub &'a io::Result<c_long>, pub &'a [u8]);
-
-impl Display for FilledPath<'_> {
-    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
-        match self.0 {
-            Ok(length) => Text(&self.1[..(*length as usize).min(self.1.len())]).fmt(f),
-            Err(_) => Address(self.1.as_ptr()).fmt(f),
-        }
-    }
-}
-
 /// What nobody shall read along: a password, a token.
 pub struct UnlessSecret<'a>(pub bool, pub &'a dyn Display);
 

@@ -198,6 +198,7 @@ pub fn remove(store: &Store, wanted: &str, force: bool, map: &IdMap) -> Result<S
     if running && !force {
         return Err(Error::new(format!("container {wanted} is running")).hint("end it first, or rm -f"));
     }
+    refuse_mounts(&store.containers().join(&id))?;
     if let Some(pid) = listed.pid {
         end_process(&id, pid, &listed.began)?;
     }
@@ -205,7 +206,6 @@ pub fn remove(store: &Store, wanted: &str, force: bool, map: &IdMap) -> Result<S
         wait_for_engine(&store.containers().join(&id).join("state"))?;
     }
     let name = listed.bundle.map(|bundle| bundle.name).unwrap_or_default();
-    refuse_mounts(&store.containers().join(&id))?;
     cgroup::remove_all(&id);
     if store::exists(store.containers().join(&id))? {
         remove_files(store, &id, &name, map)?;
@@ -264,8 +264,7 @@ fn end_process(id: &str, pid: Pid, began: &Moment) -> Result<()> {
 /// Whether a process has the container's root: an overlay whose upper directory is this container's.
 fn has_root_of(id: &str, pid: Pid) -> bool {
     sys::why("if possible: is it this container's? its root tells");
-    let mounts = sys::open(format!("/proc/{pid}/mountinfo"), libc::O_RDONLY, 0);
-    let mounts = mounts.and_then(|file| sys::read_to_end(&file, 16 << 20)).unwrap_or_default();
+    let mounts = sys::read_kernel_list(format!("/proc/{pid}/mountinfo"), 16 << 20).unwrap_or_default();
     String::from_utf8_lossy(&mounts).contains(&format!("upperdir=../../containers/{id}/upper"))
 }
 

@@ -308,8 +308,11 @@ pub fn readlink(path: impl AsRef<Path>) -> io::Result<PathBuf> {
     let mut buffer = vec![0u8; libc::PATH_MAX as usize];
     // SAFETY: the buffer is as long as the length passed.
     let result = check(unsafe { libc::readlink(c.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) } as c_long);
-    tell("readlink", &[&text(&c), &FilledPath(&result, &buffer), &buffer.len()], &result);
-    buffer.truncate(result? as usize);
+    let length = *result.as_ref().unwrap_or(&0) as usize;
+    let shown = Struct(result.is_ok(), &buffer[0], Text(&buffer[..length]));
+    tell("readlink", &[&text(&c), &shown, &buffer.len()], &result);
+    result?;
+    buffer.truncate(length);
     Ok(PathBuf::from(OsString::from_vec(buffer)))
 }
 
