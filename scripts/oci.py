@@ -21,6 +21,7 @@ MEDIA = {  # kind of layer -> what an honest manifest calls it
     "zstd": OCI + "layer.v1.tar+zstd",
     "docker": DOCKER + "image.rootfs.diff.tar.gzip",
 }
+REF = "org.opencontainers.image.ref.name"
 TIME = 1_700_000_000  # the mtime of whatever does not say otherwise
 
 
@@ -144,7 +145,7 @@ class Layout:
 
     def tag(self, tag, descriptor):
         if tag:
-            self.tags[tag] = dict(descriptor, annotations={"org.opencontainers.image.ref.name": tag})
+            self.tags[tag] = dict(descriptor, annotations={REF: tag})
             with open(os.path.join(self.path, "index.json"), "wb") as file:
                 file.write(dump({"schemaVersion": 2, "manifests": list(self.tags.values())}))
         return descriptor

@@ -312,20 +312,20 @@ fn config(request: &Request) -> Result<String> {
     Ok(config)
 }
 
-/// A pipe that curl writes to.
-struct Pipe {
+/// A pipe that a helper writes to.
+pub struct Pipe {
     /// `None`: all of it has come.
-    fd: Option<Fd>,
+    pub fd: Option<Fd>,
     /// In bytes.
-    limit: usize,
-    is_secret: bool,
+    pub limit: usize,
+    pub is_secret: bool,
     /// What comes through it.
-    what: &'static str,
+    pub what: &'static str,
 }
 
 /// Reads pipes to their end, side by side, so that no writer waits for a reader of the other. One
 /// that brings more than its limit is closed: its writer gets SIGPIPE.
-fn drain<const N: usize>(mut pipes: [Pipe; N]) -> Result<[Vec<u8>; N]> {
+pub fn drain<const N: usize>(mut pipes: [Pipe; N]) -> Result<[Vec<u8>; N]> {
     let mut bytes = [const { Vec::new() }; N];
     let mut buffer = vec![0; 16 * 1024];
     loop {
@@ -338,12 +338,12 @@ fn drain<const N: usize>(mut pipes: [Pipe; N]) -> Result<[Vec<u8>; N]> {
         if fds.iter().all(|entry| entry.fd < 0) {
             return Ok(bytes);
         }
-        sys::why("until curl says something, or has ended");
+        sys::why("until the helper says something, or has ended");
         sys::poll(&mut fds, -1).context("poll")?;
         for (i, entry) in fds.iter().enumerate().filter(|(_, entry)| entry.revents != 0) {
             sys::why(pipes[i].what);
             let read = || sys::read(entry.fd, &mut buffer);
-            let length = hidden_if(pipes[i].is_secret, read).context("read what curl says")?;
+            let length = hidden_if(pipes[i].is_secret, read).context("read what a helper says")?;
             bytes[i].extend_from_slice(&buffer[..length]);
             if length == 0 || bytes[i].len() > pipes[i].limit {
                 pipes[i].fd = None;

@@ -7,6 +7,7 @@
 use std::io;
 
 use crate::error::{not_started, Context, Error, Result};
+use crate::manifest::Descriptor;
 use crate::sys::{self, Fd, Pid, Program};
 
 /// Programs that print the sha256 of their standard input, the fastest for long inputs first.
@@ -82,6 +83,14 @@ pub fn of_bytes(bytes: &[u8]) -> Result<String> {
 /// The refusal of bytes that are not what their name says.
 pub fn mismatch(what: &str, expected: &str, seen: &str) -> Error {
     Error::new(format!("{what} is damaged or forged: expected {expected}, received {seen}"))
+}
+
+/// Refuses what has another size than its descriptor says.
+pub fn check_size(what: &str, descriptor: &Descriptor, size: u64) -> Result<()> {
+    if size == descriptor.size {
+        return Ok(());
+    }
+    Err(mismatch(what, &format!("{} bytes", descriptor.size), &format!("{size} bytes")))
 }
 
 #[cfg(test)]

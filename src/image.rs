@@ -115,7 +115,7 @@ pub fn put(store: &Store, id: &str, config: &[u8], manifest: &[u8], layers: &[St
     store::make_dir(&making, 0o700)?;
     for (name, bytes) in [("config", config), ("manifest", manifest)] {
         let path = making.join(name);
-        sys::why("as the registry sent it, its digest checked");
+        sys::why("as it came, its digest checked");
         sys::write_file(&path, 0o600, bytes).context(format_args!("write {}", path.display()))?;
     }
     let hidden = hidden(store, layers);

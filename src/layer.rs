@@ -11,7 +11,8 @@
 //! can make nothing that the container could not have. Every layer has a directory of its own, so a
 //! symbolic link of one can never lead the files of the next astray (CVE-2025-45582).
 //!
-//! [`unpack`] is the whole of it; [`Tar::installed`] says once which tar there is.
+//! [`unpack`] is the whole of it; [`Tar::installed`] says once which tar there is. Where the bytes come from is a
+//! [`Source`]: a blob that was fetched, or a member of an archive that is loaded, which needs no file of its own.
 
 use std::ffi::OsString;
 use std::io;
@@ -39,6 +40,9 @@ struct Format {
     /// All of them read standard input and write standard output with `-dc`.
     programs: &'static [&'static str],
 }
+
+/// What moves the bytes of a file that is not compressed through a pipe.
+const PLAIN: &[&str] = &["cat"];
 
 /// tar(5): one block, and where `ustar` stands in it.
 const BLOCK: usize = 512;
@@ -103,6 +107,73 @@ impl Tar {
     }
 }
 
+/// Bytes on their way: a file, or a pipe and the helpers that fill it.
+pub struct Source {
+    /// `None` when nobody reads any more.
+    stream: Option<Fd>,
+    /// In the order in which they were started.
+    helpers: Vec<Pid>,
+}
+
+impl Source {
+    /// A file, open at its beginning.
+    pub fn file(file: Fd) -> Source {
+        Source { stream: Some(file), helpers: Vec::new() }
+    }
+
+    /// What comes out of the helper that `start` starts, when it reads these bytes and writes to that pipe.
+    pub fn through(mut self, start: &mut dyn FnMut(Option<&Fd>, &Fd) -> Result<Pid>) -> Result<Source> {
+        let (reader, writer) = large_pipe()?;
+        self.helpers.push(start(self.stream.as_ref(), &writer)?);
+        self.stream = Some(reader);
+        Ok(self)
+    }
+
+    pub fn stream(&self) -> Result<&Fd> {
+        self.stream.as_ref().ok_or_else(|| Error::new("the bytes were read already"))
+    }
+
+    fn is_pipe(&self) -> bool {
+        !self.helpers.is_empty()
+    }
+
+    /// The pipe, for a reader of its own; the helpers stay here.
+    pub fn take(&mut self) -> Result<Fd> {
+        self.stream.take().ok_or_else(|| Error::new("the bytes were read already"))
+    }
+
+    /// The first block, or less where there is not so much.
+    pub fn first_block(self) -> Result<Vec<u8>> {
+        let mut block = vec![0; BLOCK];
+        let length = read_block(self.stream()?, &mut block).context("read the first block")?;
+        block.truncate(length);
+        Ok(block)
+    }
+
+    /// Nobody reads any more: helpers that still write end by SIGPIPE.
+    fn close(&mut self) {
+        self.stream = None;
+    }
+
+    /// How the last helper ended.
+    pub fn end(&mut self) -> io::Result<Option<sys::Status>> {
+        self.close();
+        let mut last = None;
+        for pid in std::mem::take(&mut self.helpers) {
+            sys::why("no zombie stays; half a stream is no whole one");
+            last = Some(sys::wait(pid)?);
+        }
+        Ok(last)
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        // Who wants to know how they ended has asked.
+        let _zombies = self.end();
+    }
+}
+
 /// Where a layer is unpacked, and how.
 pub struct Target<'a> {
     /// Not there yet.
@@ -111,30 +182,34 @@ pub struct Target<'a> {
     pub map: &'a IdMap,
 }
 
-/// Unpacks a blob, whose own digest was checked. Returns how many device nodes were left out: nobody
-/// can make one in a user namespace.
-pub fn unpack(blob: &Path, blob_digest: &str, diff_id: &str, target: &Target) -> Result<usize> {
+/// Unpacks a layer. `open` starts its bytes from the beginning, each time that it is called; `checked` is their
+/// digest, where it is known and nobody else can have changed them since. Returns how many device nodes were left
+/// out: nobody can make one in a user namespace.
+pub fn unpack(
+    open: &dyn Fn() -> Result<Source>,
+    checked: Option<&str>,
+    diff_id: &str,
+    target: &Target,
+) -> Result<usize> {
     let dir = target.dir;
     sys::why("every layer has a directory of its own: no link of another leads out of it");
     sys::mkdir(dir, 0o755).context(format_args!("mkdir {}", dir.display()))?;
     sys::why("as if tar had made it, until it finds an entry for it");
     sys::chmod(dir, parents::IMPLIED_MODE).context("chmod")?;
-    let open = || sys::open(blob, libc::O_RDONLY, 0).context(format_args!("open {}", blob.display()));
-    let mut block = [0; BLOCK];
     sys::why("gzip, zstd or a plain tar? the first bytes say");
-    let length = read_block(&open()?, &mut block).context("read the blob")?;
+    let format = decompressor(&open()?.first_block()?, "the layer")?;
     sys::why("over this the job says how many device nodes were left out");
     let (reader, note) = sys::pipe2().context("pipe2")?;
-    let format = decompressor(&block[..length])?;
     sys::why("the archive from its beginning");
-    let file = open()?;
-    let seen = match format {
-        Some(programs) => unpack_compressed(&file, programs, target, &note)?,
-        None => {
+    let source = open()?;
+    let seen = match (format, checked) {
+        (None, Some(digest)) => {
             sys::why(ROOT_INSIDE);
-            target.map.enter(0, || extract(target, &file, &note))?.wait()?;
-            blob_digest.to_string()
+            target.map.enter(0, || extract(target, source.stream()?, &note))?.wait()?;
+            digest.to_string()
         }
+        (None, None) if source.is_pipe() => unpack_hashed(source, None, target, &note)?,
+        (format, _) => unpack_hashed(source, Some(format.unwrap_or(PLAIN)), target, &note)?,
     };
     if seen != diff_id {
         return Err(digest::mismatch("the layer's content", diff_id, &seen));
@@ -160,7 +235,7 @@ fn read_block(file: &Fd, block: &mut [u8]) -> io::Result<usize> {
 const ROOT_INSIDE: &str = "root in there, nobody outside: tar can make the image's owners, and nothing of the host's";
 
 /// The programs that decompress what begins with these bytes; `None` for a tar as it is.
-fn decompressor(start: &[u8]) -> Result<Option<&'static [&'static str]>> {
+pub fn decompressor(start: &[u8], what: &str) -> Result<Option<&'static [&'static str]>> {
     let mut magic = start.iter().take(4).copied().collect::<Vec<u8>>();
     if let [first @ 0x50..=0x5f, 0x2a, 0x4d, 0x18] = magic[..] {
         magic[0] = first & 0xf0;
@@ -172,11 +247,12 @@ fn decompressor(start: &[u8]) -> Result<Option<&'static [&'static str]>> {
     if is_tar {
         return Ok(None);
     }
-    Err(Error::new("the layer is neither gzip, nor zstd, nor a tar archive"))
+    Err(Error::new(format!("{what} is neither gzip, nor zstd, nor a tar archive")))
 }
 
-/// Starts the programs of the picture above, tar first, and moves the bytes. Returns the diff_id.
-fn unpack_compressed(blob: &Fd, programs: &[&'static str], target: &Target, note: &Fd) -> Result<String> {
+/// Starts the programs of the picture above, tar first, and moves the bytes. `programs` are those that the bytes
+/// go through, if any. Returns the diff_id.
+fn unpack_hashed(source: Source, programs: Option<&[&'static str]>, target: &Target, note: &Fd) -> Result<String> {
     sys::why("to tar");
     let (archive, to_tar) = large_pipe()?;
     // The job is a copy of this process: it must let go of its copy of the writing end, or tar would
@@ -188,39 +264,63 @@ fn unpack_compressed(blob: &Fd, programs: &[&'static str], target: &Target, note
         extract(target, &archive, note)
     })?;
     drop(archive);
-    sys::why("from the decompressor");
-    let (plain, from_program) = large_pipe()?;
-    sys::why("what the decompressor complains of");
-    let (words, complain) = sys::pipe2().context("pipe2")?;
-    let (program, decompressor) = start_decompressor(programs, [Some(blob), Some(&from_program), Some(&complain)])?;
-    drop((from_program, complain));
+    let (mut plain, complaints) = match programs {
+        Some(programs) => {
+            let (plain, program, words) = decompress(source, programs)?;
+            (plain, Some((program, words)))
+        }
+        None => (source, None),
+    };
     sys::why("to the hasher");
     let (hashed, to_hasher) = large_pipe()?;
     let hasher = Hasher::start(&hashed)?;
     drop(hashed);
-    let copy = || pump(plain, to_hasher, to_tar.into_inner());
+    let from = plain.stream()?;
+    let copy = || pump(from, to_hasher, to_tar.into_inner());
     let moved = sys::fold("what tar unpacks is hashed on its way", copy).context("splice a layer into tar");
-    sys::why("did it complain?");
-    let words = sys::read_to_end(&words, 64 * 1024).context("read what the decompressor says")?;
-    sys::why("half a stream is no layer");
-    let status = sys::wait(decompressor).context("wait4")?;
+    plain.close();
+    let decompressed = complaints.map_or(Ok(()), |(program, words)| judge_decompressor(&mut plain, program, &words));
     let diff_id = hasher.finish();
     let unpacked = job.wait();
     // First what came first: half a stream is no tar archive either.
-    if !status.success() {
-        let words = printable(String::from_utf8_lossy(&words).lines().next().unwrap_or_default());
-        return Err(Error::new(format!("the layer cannot be decompressed: {program}: {status}: {words}")));
-    }
+    decompressed?;
     unpacked?;
     moved?;
     diff_id
 }
 
+/// The bytes behind one of these programs, its name, and what it will complain of.
+fn decompress(source: Source, programs: &[&'static str]) -> Result<(Source, &'static str, Fd)> {
+    sys::why("what the decompressor complains of");
+    let (words, complain) = sys::pipe2().context("pipe2")?;
+    let mut program = "";
+    sys::why("from the decompressor");
+    let plain = source.through(&mut |from, to| {
+        let (name, pid) = start_decompressor(programs, [from, Some(to), Some(&complain)])?;
+        program = name;
+        Ok(pid)
+    })?;
+    Ok((plain, program, words))
+}
+
+fn judge_decompressor(plain: &mut Source, program: &str, words: &Fd) -> Result<()> {
+    sys::why("did it complain?");
+    let words = sys::read_to_end(words, 64 * 1024).context("read what the decompressor says")?;
+    match plain.end().context("wait4")? {
+        Some(status) if !status.success() => {
+            let words = printable(String::from_utf8_lossy(&words).lines().next().unwrap_or_default());
+            Err(Error::new(format!("the layer cannot be decompressed: {program}: {status}: {words}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Starts the first of these that is installed.
-fn start_decompressor(programs: &[&'static str], streams: [Option<&Fd>; 3]) -> Result<(&'static str, Pid)> {
+pub fn start_decompressor(programs: &[&'static str], streams: [Option<&Fd>; 3]) -> Result<(&'static str, Pid)> {
     for name in programs {
-        let program = Program { name, arguments: vec!["-dc".into()], environment: Vec::new() };
-        sys::why("into a pipe, from which a hasher and tar read");
+        let arguments = if programs == PLAIN { Vec::new() } else { vec!["-dc".into()] };
+        let program = Program { name, arguments, environment: Vec::new() };
+        sys::why("into a pipe");
         match sys::spawn(&program, streams, &[]) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             started => return started.map(|pid| (*name, pid)).map_err(|error| not_started(name, error)),
@@ -239,22 +339,22 @@ fn large_pipe() -> Result<(Fd, Fd)> {
 
 /// Copies a pipe into two. tar may end before its input does (what follows the end of an archive is
 /// nothing to it): the rest goes to the hasher alone. SIGPIPE must be blocked.
-fn pump(source: Fd, to_hasher: Fd, to_tar: Option<Fd>) -> io::Result<()> {
+fn pump(source: &Fd, to_hasher: Fd, to_tar: Option<Fd>) -> io::Result<()> {
     let mut to_tar = to_tar;
     loop {
         let Some(tar) = &to_tar else {
-            match sys::splice(&source, &to_hasher, PIPE as usize)? {
+            match sys::splice(source, &to_hasher, PIPE as usize)? {
                 0 => return Ok(()),
                 _ => continue,
             }
         };
-        let mut left = sys::tee(&source, &to_hasher, PIPE as usize)?;
+        let mut left = sys::tee(source, &to_hasher, PIPE as usize)?;
         if left == 0 {
             return Ok(());
         }
         let mut ended = false;
         while left > 0 && !ended {
-            match sys::splice(&source, tar, left) {
+            match sys::splice(source, tar, left) {
                 Ok(moved) => left -= moved,
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ended = true,
                 Err(error) => return Err(error),
@@ -262,7 +362,7 @@ fn pump(source: Fd, to_hasher: Fd, to_tar: Option<Fd>) -> io::Result<()> {
         }
         if ended {
             to_tar = None;
-            discard(&source, left)?;
+            discard(source, left)?;
         }
     }
 }
@@ -377,15 +477,15 @@ mod tests {
     #[test]
     fn the_first_bytes_decide() {
         let mut block = [0; BLOCK];
-        assert_eq!(decompressor(&block).unwrap(), None); // an empty archive
+        assert_eq!(decompressor(&block, "it").unwrap(), None); // an empty archive
         block[USTAR].copy_from_slice(b"ustar");
         block[0] = b'a';
-        assert_eq!(decompressor(&block).unwrap(), None);
-        assert!(decompressor(&[0x1f, 0x8b, 8]).unwrap().is_some_and(|programs| programs.contains(&"gzip")));
-        assert_eq!(decompressor(&[0x28, 0xb5, 0x2f, 0xfd]).unwrap(), Some(&["zstd"][..]));
-        assert_eq!(decompressor(&[0x5c, 0x2a, 0x4d, 0x18]).unwrap(), Some(&["zstd"][..]));
+        assert_eq!(decompressor(&block, "it").unwrap(), None);
+        assert!(decompressor(&[0x1f, 0x8b, 8], "it").unwrap().is_some_and(|programs| programs.contains(&"gzip")));
+        assert_eq!(decompressor(&[0x28, 0xb5, 0x2f, 0xfd], "it").unwrap(), Some(&["zstd"][..]));
+        assert_eq!(decompressor(&[0x5c, 0x2a, 0x4d, 0x18], "it").unwrap(), Some(&["zstd"][..]));
         for odd in [&b""[..], b"BZh9", b"<html>", &[0; 100], &[0x1f]] {
-            assert!(decompressor(odd).is_err(), "{odd:?}");
+            assert!(decompressor(odd, "it").is_err(), "{odd:?}");
         }
     }
 
@@ -416,7 +516,7 @@ mod tests {
         let (archive, to_tar) = sys::pipe2().unwrap();
         sys::write_all(writer.raw(), b"all of it").unwrap();
         drop((writer, archive));
-        pump(source, to_hasher, Some(to_tar)).unwrap();
+        pump(&source, to_hasher, Some(to_tar)).unwrap();
         assert_eq!(sys::read_to_end(&hashed, 100).unwrap(), b"all of it");
         sys::unblock_signals().unwrap();
     }

@@ -31,6 +31,8 @@ mod look_power; // what its pid 1 may do
 
 // One image:
 mod pull; // the story of a pull
+mod load; // the story of a load: docker-archive, OCI image layout
+mod archive; // a directory or tar as files with names
 mod reference; // docker.io/library/busybox:latest
 mod registry; // the distribution API
 mod login; // challenges and credentials
@@ -112,6 +114,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[OPTIONS] IMAGE",
         summary: "Fetches an image from its registry",
         run: pull_image,
+    },
+    Command {
+        name: "load",
+        arguments: "[-i FILE|DIR]",
+        summary: "Takes images from an archive: docker save's, or an OCI layout",
+        run: load_images,
     },
     Command { name: "images", arguments: "", summary: "Lists the images in the store", run: images },
     Command { name: "rmi", arguments: "[-f] IMAGE...", summary: "Removes images", run: rmi },
@@ -273,6 +281,20 @@ fn pull_image(arguments: &[OsString]) -> Result<i32> {
     sys::default_ignored_signals().context("read /proc/self/status")?;
     pull::pull(&Store::of_caller()?, &reference, &how, &IdMap::of_caller()?)?;
     Ok(0)
+}
+
+fn load_images(arguments: &[OsString]) -> Result<i32> {
+    let mut table = Options::new();
+    table.optmulti("i", "input", "the archive, a file or a directory; else standard input", "FILE|DIR");
+    table.optmulti("", "platform", "of an index that platform's image", "OS/ARCH[/VARIANT]");
+    let Some(Parsed { matches, rest }) = parse("load", table, arguments)? else { return Ok(0) };
+    if !rest.is_empty() {
+        return Err(Error::new(format!("load: what is {:?}?", rest[0])).hint("usage: mydocker load [-i FILE|DIR]"));
+    }
+    let (path, platform) = (options::last(&matches, "input"), options::last(&matches, "platform"));
+    sys::default_ignored_signals().context("read /proc/self/status")?;
+    let path = path.as_ref().map(std::path::Path::new);
+    print(&load::load(&Store::of_caller()?, path, platform.as_deref(), &IdMap::of_caller()?)?)
 }
 
 fn images(arguments: &[OsString]) -> Result<i32> {

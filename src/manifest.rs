@@ -1,4 +1,4 @@
-//! What a registry's documents say: indexes, manifests, descriptors, platforms. Pure.
+//! What the documents of a registry or archive say: indexes, manifests, descriptors, platforms. Pure.
 //!
 //! The OCI image-spec and docker's schema 2 differ in their media types alone, and many registries
 //! mislabel documents; so the shape decides: an index has `manifests`, a manifest has `layers`. One
@@ -16,6 +16,10 @@ pub const MEDIA_TYPES: &[(&str, Shape)] = &[
     ("application/vnd.docker.distribution.manifest.v2+json", Shape::Manifest),
 ];
 
+/// An index may point to indexes; deeper ones are refused.
+const MAX_INDEX_DEPTH: usize = 3;
+const MAX_DOCUMENTS: usize = 16;
+
 /// Overlayfs stacks 500 directories (OVL_MAX_STACK); some are the engine's own.
 const MAX_LAYERS: usize = 480;
 
@@ -23,6 +27,13 @@ const MAX_LAYERS: usize = 480;
 pub enum Shape {
     Index,
     Manifest,
+}
+
+/// A document and what it hashes to.
+pub struct Document {
+    pub bytes: Vec<u8>,
+    pub digest: String,
+    pub content_type: String,
 }
 
 /// A pointer to content: image-spec descriptor.md.
@@ -51,6 +62,11 @@ impl Descriptor {
     /// The digits alone.
     pub fn hex(&self) -> &str {
         self.digest.trim_start_matches("sha256:")
+    }
+
+    /// Where an OCI image layout has it: image-layout.md, "Blobs".
+    pub fn blob_name(&self) -> String {
+        format!("blobs/sha256/{}", self.hex())
     }
 }
 
@@ -86,11 +102,22 @@ pub fn contents(manifest: &Json) -> Result<(Descriptor, Vec<Descriptor>)> {
 
 fn layer(json: &Json) -> Result<Descriptor> {
     let descriptor = Descriptor::read(json)?;
+    let digest = &descriptor.digest;
+    if json.get("mediaType").str().is_some_and(|name| name.ends_with("+encrypted")) {
+        return Err(Error::new(format!("layer {digest} is encrypted")));
+    }
     if !json.get("urls").list().is_empty() {
-        let digest = &descriptor.digest;
         return Err(Error::new(format!("layer {digest} is kept outside of the registry (a foreign layer: Windows)")));
     }
     Ok(descriptor)
+}
+
+/// A manifest lists as many layers as the config has diff_ids.
+pub fn check_count(layers: usize, diff_ids: usize) -> Result<()> {
+    match layers == diff_ids {
+        true => Ok(()),
+        false => Err(Error::new(format!("the image is malformed: {layers} layers, but {diff_ids} diff_ids"))),
+    }
 }
 
 /// The diff_ids of an image config: the digests of the uncompressed layers, the lowest first.
@@ -106,6 +133,72 @@ pub fn diff_ids(config: &Json) -> Result<Vec<String>> {
         Some(ids) if ids.len() > MAX_LAYERS => Err(Error::new(format!("the image has more than {MAX_LAYERS} layers"))),
         Some(ids) => Ok(ids),
         None => Err(Error::new("the image's config is refused: a diff_id is not sha256: and 64 hex digits")),
+    }
+}
+
+// ---- from an index to a manifest ----
+
+/// Brings what a descriptor points to, its digest checked.
+pub type Fetch<'a> = &'a mut dyn FnMut(&Descriptor) -> Result<Document>;
+
+/// The way from an index to the manifest for a platform.
+struct Search<'a> {
+    fetch: Fetch<'a>,
+    platform: &'a Platform,
+    /// So many documents more are fetched: a hostile index could name thousands.
+    left: usize,
+    /// The platforms that were met instead.
+    seen: Vec<String>,
+}
+
+/// The manifest for a platform: the document itself, or what it leads to. `what` is for the error.
+pub fn choose(top: Document, platform: &Platform, what: &str, fetch: Fetch) -> Result<(Document, Json)> {
+    Search::new(platform, fetch).run(what, |search| search.descend(top, MAX_INDEX_DEPTH))
+}
+
+/// The same below an index that was read already.
+pub fn choose_below(index: &Json, platform: &Platform, what: &str, fetch: Fetch) -> Result<(Document, Json)> {
+    Search::new(platform, fetch).run(what, |search| search.below(index, MAX_INDEX_DEPTH))
+}
+
+impl<'a> Search<'a> {
+    fn new(platform: &'a Platform, fetch: Fetch<'a>) -> Search<'a> {
+        Search { fetch, platform, left: MAX_DOCUMENTS, seen: Vec::new() }
+    }
+
+    fn run(
+        mut self,
+        what: &str,
+        search: impl FnOnce(&mut Search) -> Result<Option<(Document, Json)>>,
+    ) -> Result<(Document, Json)> {
+        search(&mut self)?.ok_or_else(|| {
+            let error = Error::new(format!("{what} is not made for {}", self.platform));
+            error.hint(format_args!("it is for {}; see --platform", self.seen.join(", ")))
+        })
+    }
+
+    /// `None` when nothing below the document is for the platform.
+    fn descend(&mut self, document: Document, depth: usize) -> Result<Option<(Document, Json)>> {
+        match read(&document.bytes, &document.content_type)? {
+            (Shape::Manifest, json) => Ok(Some((document, json))),
+            (Shape::Index, _) if depth == 0 => {
+                Err(Error::new(format!("indexes are nested more than {MAX_INDEX_DEPTH} deep")))
+            }
+            (Shape::Index, json) => self.below(&json, depth),
+        }
+    }
+
+    fn below(&mut self, index: &Json, depth: usize) -> Result<Option<(Document, Json)>> {
+        for entry in candidates(index, self.platform) {
+            let left = self.left.checked_sub(1);
+            self.left = left.ok_or_else(|| Error::new(format!("more than {MAX_DOCUMENTS} indexes to look through")))?;
+            let nested = (self.fetch)(&Descriptor::read(entry)?)?;
+            if let Some(found) = self.descend(nested, depth - 1)? {
+                return Ok(Some(found));
+            }
+        }
+        self.seen.push(platforms(index));
+        Ok(None)
     }
 }
 
@@ -186,7 +279,7 @@ impl std::fmt::Display for Platform {
 /// The entries of an index that may lead to the platform, the best first. An entry without a platform
 /// may be a nested index, or an image that says it in its config alone: those come last. What is made
 /// for `unknown/unknown` is no image but a statement about one (an attestation).
-pub fn candidates<'a>(index: &'a Json, platform: &Platform) -> Vec<&'a Json> {
+fn candidates<'a>(index: &'a Json, platform: &Platform) -> Vec<&'a Json> {
     let mut ranked: Vec<(usize, &Json)> = index
         .get("manifests")
         .list()
@@ -201,7 +294,7 @@ pub fn candidates<'a>(index: &'a Json, platform: &Platform) -> Vec<&'a Json> {
 }
 
 /// The platforms of an index, for an error message.
-pub fn platforms(index: &Json) -> String {
+fn platforms(index: &Json) -> String {
     let entries = index.get("manifests").list().iter().filter_map(|entry| {
         let platform = entry.get("platform");
         let parts = ["os", "architecture", "variant"].map(|name| platform.get(name).str().unwrap_or_default());

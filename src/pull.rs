@@ -12,16 +12,12 @@ use crate::idmap::IdMap;
 use crate::image::{self, Image};
 use crate::json::Json;
 use crate::layer::Tar;
-use crate::manifest::{self, Descriptor, Platform, Shape};
+use crate::manifest::{self, Descriptor, Platform};
 use crate::reference::Reference;
-use crate::registry::{Document, Registry};
+use crate::registry::Registry;
 use crate::store::{self, Store};
 use crate::sys::{self, Fd};
-use crate::workers::{self, Site, Task};
-
-/// An index may point to indexes; deeper ones are refused.
-const MAX_INDEX_DEPTH: usize = 3;
-const MAX_DOCUMENTS: usize = 16;
+use crate::workers::{self, Site, Supply, Task};
 
 /// Seconds after which what a killed pull left is of no use any more: a blob to resume, anything else.
 const BLOB_AGE: i64 = 24 * 3600;
@@ -44,7 +40,8 @@ pub fn pull(store: &Store, reference: &Reference, options: &Options, map: &IdMap
     sys::step("ask");
     let (mut registry, top) = Registry::open(reference, mirror.as_deref())?;
     let top_digest = top.digest.clone();
-    let (manifest, json) = choose(&mut registry, top, &platform, reference)?;
+    let mut nested = |descriptor: &Descriptor| registry.nested(descriptor);
+    let (manifest, json) = manifest::choose(top, &platform, &reference.to_string(), &mut nested)?;
     let (config, layers) = manifest::contents(&json)?;
     let id = format!("{}{}", config.hex(), map.key());
     let known = image::read_config(store, &id)?;
@@ -54,7 +51,9 @@ pub fn pull(store: &Store, reference: &Reference, options: &Options, map: &IdMap
     check_platform(&image.config, &platform, options.platform.is_some())?;
     let changed = is_new || !image::is_whole(store, &image.id, image.layers)?;
     if changed {
-        let names = fetch_layers(store, &mut registry, &image, &layers, map, &lock)?;
+        let mut tasks = Vec::new();
+        let names = plan(store, &image, &layers, map, &mut tasks)?;
+        fetch(store, &mut Supply::Registry(&mut registry), &tasks, map, &lock)?;
         sys::step("put");
         image::put(store, &image.id, &config, &manifest.bytes, &names, map)?;
     }
@@ -83,58 +82,9 @@ fn mirror(option: Option<&str>, file: &Path) -> Result<Option<String>> {
     }
 }
 
-/// The way from an index to the manifest for a platform.
-struct Search<'a> {
-    registry: &'a mut Registry,
-    platform: &'a Platform,
-    /// So many documents more are fetched: a hostile index could name thousands.
-    left: usize,
-    /// The platforms that were met instead.
-    seen: Vec<String>,
-}
-
-fn choose(
-    registry: &mut Registry,
-    top: Document,
-    platform: &Platform,
-    reference: &Reference,
-) -> Result<(Document, Json)> {
-    let mut search = Search { registry, platform, left: MAX_DOCUMENTS, seen: Vec::new() };
-    match search.descend(top, MAX_INDEX_DEPTH)? {
-        Some(found) => Ok(found),
-        None => {
-            let error = Error::new(format!("{reference} is not made for {platform}"));
-            Err(error.hint(format_args!("it is for {}; see --platform", search.seen.join(", "))))
-        }
-    }
-}
-
-impl Search<'_> {
-    /// `None` when nothing below the document is for the platform.
-    fn descend(&mut self, document: Document, depth: usize) -> Result<Option<(Document, Json)>> {
-        let (shape, json) = manifest::read(&document.bytes, &document.content_type)?;
-        if shape == Shape::Manifest {
-            return Ok(Some((document, json)));
-        }
-        if depth == 0 {
-            return Err(Error::new(format!("indexes are nested more than {MAX_INDEX_DEPTH} deep")));
-        }
-        for entry in manifest::candidates(&json, self.platform) {
-            let left = self.left.checked_sub(1);
-            self.left = left.ok_or_else(|| Error::new(format!("more than {MAX_DOCUMENTS} indexes to look through")))?;
-            let nested = self.registry.nested(&Descriptor::read(entry)?)?;
-            if let Some(found) = self.descend(nested, depth - 1)? {
-                return Ok(Some(found));
-            }
-        }
-        self.seen.push(manifest::platforms(&json));
-        Ok(None)
-    }
-}
-
 /// An image for another platform may well run (binfmt_misc), so it is refused only where the user has
 /// said which one it must be.
-fn check_platform(config: &Json, platform: &Platform, explicit: bool) -> Result<()> {
+pub fn check_platform(config: &Json, platform: &Platform, explicit: bool) -> Result<()> {
     if platform.rank(config).is_some() {
         return Ok(());
     }
@@ -147,46 +97,52 @@ fn check_platform(config: &Json, platform: &Platform, explicit: bool) -> Result<
     Ok(())
 }
 
-/// Fetches what is missing. Returns the layers' names in the store, the lowest first.
-fn fetch_layers(
+/// The names of an image's layers in the store, the lowest first; those that are missing are added to `tasks`.
+pub fn plan(
     store: &Store,
-    registry: &mut Registry,
     image: &Image,
     layers: &[Descriptor],
     map: &IdMap,
-    lock: &Fd,
+    tasks: &mut Vec<Task>,
 ) -> Result<Vec<String>> {
     let diff_ids = manifest::diff_ids(&image.config)?;
-    if diff_ids.len() != layers.len() {
-        let (named, listed) = (diff_ids.len(), layers.len());
-        return Err(Error::new(format!("the image is malformed: {listed} layers, but {named} diff_ids")));
-    }
+    manifest::check_count(layers.len(), diff_ids.len())?;
     let mut names = Vec::new();
-    let mut tasks = Vec::new();
     for diff_id in image::stacked(&diff_ids) {
         let name = format!("{}{}", diff_id.trim_start_matches("sha256:"), map.key());
         sys::why("if there is one: a layer that is here is not asked for again");
-        if !store::exists(store.layers().join(&name))? {
+        if !store::exists(store.layers().join(&name))? && !tasks.iter().any(|task| task.name == name) {
             let (descriptor, _) = layers.iter().zip(&diff_ids).find(|(_, id)| *id == diff_id).ok_or_else(no_layer)?;
             tasks.push(Task { descriptor: descriptor.clone(), diff_id: diff_id.to_string(), name: name.clone() });
         }
         names.push(name);
     }
+    Ok(names)
+}
+
+/// Brings the missing layers into the store.
+pub fn fetch(store: &Store, supply: &mut Supply, tasks: &[Task], map: &IdMap, lock: &Fd) -> Result<()> {
     if tasks.is_empty() {
-        return Ok(names);
+        return Ok(());
     }
-    sys::step("fetch");
-    check_xattrs(store)?;
-    let site = Site { store, map, tar: Tar::installed()? };
-    match workers::fetch_all(&tasks, registry, &site) {
-        Ok(()) => Ok(names),
-        Err(unfinished) => {
-            if !unfinished.resumable {
-                forget_layers(store, map, lock);
-            }
-            Err(unfinished.error)
+    let tar = match supply {
+        Supply::Registry(_) => {
+            sys::step("fetch");
+            check_xattrs(store)?;
+            Tar::installed()?
         }
-    }
+        Supply::Archive(shelf) => {
+            sys::step("unpack");
+            check_xattrs(store)?;
+            shelf.archive.tar
+        }
+    };
+    workers::fetch_all(tasks, supply, &Site { store, map, tar }).map_err(|unfinished| {
+        if !unfinished.resumable {
+            forget_layers(store, map, lock);
+        }
+        unfinished.error
+    })
 }
 
 fn no_layer() -> Error {
@@ -218,7 +174,7 @@ fn check_xattrs(store: &Store) -> Result<()> {
 }
 
 /// Locks the store for adding; when nobody else is at work, removes first what killed pulls have left.
-fn lock_and_sweep(store: &Store, map: &IdMap) -> Result<Fd> {
+pub fn lock_and_sweep(store: &Store, map: &IdMap) -> Result<Fd> {
     sys::why("the directory whose lock guards the images");
     if let Some(_alone) = image::try_lock(store, libc::LOCK_EX | libc::LOCK_NB)? {
         sweep(store, map)?;

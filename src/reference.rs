@@ -66,6 +66,11 @@ impl Reference {
             (host, _) => format!("{host}/{}", self.path),
         }
     }
+
+    /// The whole name as docker shows it: `busybox:latest`.
+    pub fn familiar(&self) -> String {
+        format!("{}{}", self.repository(), &self.to_string()[self.host.len() + 1 + self.path.len()..])
+    }
 }
 
 impl fmt::Display for Reference {
@@ -278,5 +283,7 @@ mod tests {
         }
         assert_eq!(Reference::of_file_name("0a0b"), None);
         assert_eq!(Reference::parse("docker.io/library/busybox").unwrap().repository(), "busybox");
+        assert_eq!(Reference::parse("docker.io/library/busybox").unwrap().familiar(), "busybox:latest");
+        assert_eq!(Reference::parse("localhost:5000/a/b:c").unwrap().familiar(), "localhost:5000/a/b:c");
     }
 }

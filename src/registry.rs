@@ -13,7 +13,7 @@ use crate::digest;
 use crate::error::{printable, Context, Error, Result};
 use crate::json::{self, Json};
 use crate::login::{self, Login};
-use crate::manifest::{Descriptor, MEDIA_TYPES};
+use crate::manifest::{Descriptor, Document, MEDIA_TYPES};
 use crate::reference::{Reference, HUB};
 use crate::sys::{self, Fd};
 
@@ -21,7 +21,7 @@ use crate::sys::{self, Fd};
 const HUB_URL: &str = "https://registry-1.docker.io";
 
 /// Longer manifests and configs are refused, as by other registries and clients.
-const MAX_DOCUMENT: usize = 4 << 20;
+pub const MAX_DOCUMENT: usize = 4 << 20;
 const MAX_TOKEN: usize = 1 << 20;
 const MAX_REDIRECTS: usize = 5;
 
@@ -53,13 +53,6 @@ enum Pass {
     NoTls,
     /// Whatever went wrong.
     Always,
-}
-
-/// A document and what it hashes to.
-pub struct Document {
-    pub bytes: Vec<u8>,
-    pub digest: String,
-    pub content_type: String,
 }
 
 impl Registry {
@@ -127,7 +120,7 @@ impl Registry {
     pub fn nested(&mut self, descriptor: &Descriptor) -> Result<Document> {
         let what = format!("manifest {}", descriptor.digest);
         let document = self.fetch_manifest(&descriptor.digest, &what)?;
-        check_size(&what, descriptor, document.bytes.len() as u64)?;
+        digest::check_size(&what, descriptor, document.bytes.len() as u64)?;
         Ok(document)
     }
 
@@ -149,7 +142,7 @@ impl Registry {
         let path = format!("/v2/{}/blobs/{}", self.repository, descriptor.digest);
         let what = format!("config {}", descriptor.digest);
         let response = self.document_at(&path, &[], &what)?;
-        check_size(&what, descriptor, response.body.len() as u64)?;
+        digest::check_size(&what, descriptor, response.body.len() as u64)?;
         let seen = digest::of_bytes(&response.body)?;
         if seen != descriptor.digest {
             return Err(digest::mismatch(&what, &descriptor.digest, &seen));
@@ -220,7 +213,7 @@ impl Registry {
         self.expect_content(&response, "the blob")?;
         sys::why("has all of it come?");
         let size = sys::fstat(file).context("fstat the blob")?.size();
-        Ok(check_size("the blob", descriptor, size)?)
+        Ok(digest::check_size("the blob", descriptor, size)?)
     }
 
     /// Makes a request, gets a token if one is wanted, and follows redirects.
@@ -358,13 +351,6 @@ impl Registry {
 fn empty(file: &Fd) -> Result<()> {
     sys::why("it cannot be the blob's beginning: from the start");
     sys::ftruncate(file, 0).context("truncate the blob")
-}
-
-fn check_size(what: &str, descriptor: &Descriptor, size: u64) -> Result<()> {
-    if size == descriptor.size {
-        return Ok(());
-    }
-    Err(digest::mismatch(what, &format!("{} bytes", descriptor.size), &format!("{size} bytes")))
 }
 
 /// 200, or 206 for a part: RFC 9110 section 15.3.

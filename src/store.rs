@@ -3,7 +3,7 @@
 //! ```text
 //! $MYDOCKER_HOME, or $HOME/.config/mydocker     mode 0700: it holds setuid files of strangers
 //!   images/docker.io+library+busybox:latest  -> <image>, a symlink for each reference
-//!   images/<image>/config, manifest             as the registry sent them, digests checked
+//!   images/<image>/config, manifest             as they came, digests checked
 //!   images/<image>/0, 1, ...                 -> ../../layers/<layer>, the lowest first
 //!   layers/<layer>/                             one directory for each layer, stacked by overlayfs
 //!   skeleton/                                   the layer above them: what the kernel's file systems are mounted on

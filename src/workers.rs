@@ -1,6 +1,7 @@
 //! Layers fetched and unpacked side by side: a process for each layer, a few at a time.
 //!
-//! A worker is a clone(2) of the engine and goes step by step: lock, download, digest, unpack, rename.
+//! A worker is a clone(2) of the engine and goes step by step: lock, download, digest, unpack, rename. A layer of
+//! an archive (`load`) is not downloaded: its digest is checked where it lies, and it is unpacked from there.
 //! It tells the engine how far it is, one message for a step. No thread, no event loop: where a step
 //! blocks, one process waits. Workers and their helpers die with the engine (PR_SET_PDEATHSIG).
 //!
@@ -12,11 +13,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::archive::Shelf;
 use crate::curl::Failure;
 use crate::digest::{self, Hasher};
 use crate::error::{Context, Error, Result};
 use crate::idmap::IdMap;
-use crate::layer::{self, Tar, Target};
+use crate::layer::{self, Source, Tar, Target};
 use crate::manifest::Descriptor;
 use crate::progress::{Progress, DOWNLOADING};
 use crate::registry::Registry;
@@ -54,6 +56,12 @@ impl Task {
     }
 }
 
+/// Where blobs come from.
+pub enum Supply<'a> {
+    Registry(&'a mut Registry),
+    Archive(&'a Shelf),
+}
+
 /// Where the work is done.
 pub struct Site<'a> {
     pub store: &'a Store,
@@ -63,7 +71,7 @@ pub struct Site<'a> {
 
 // ---- the engine's side ----
 
-/// A pull that did not get all its layers.
+/// A pull or load that did not get all its layers.
 pub struct Unfinished {
     pub error: Error,
     /// The line broke, nothing was wrong with what came: it is kept, the next pull resumes.
@@ -76,9 +84,9 @@ struct Worker {
     task: usize,
 }
 
-/// Fetches all layers. When one fails the others are stopped, and nothing half-made stays but what
+/// Gets all layers. When one fails the others are stopped, and nothing half-made stays but what
 /// can be resumed.
-pub fn fetch_all(tasks: &[Task], registry: &mut Registry, site: &Site) -> std::result::Result<(), Unfinished> {
+pub fn fetch_all(tasks: &[Task], supply: &mut Supply, site: &Site) -> std::result::Result<(), Unfinished> {
     let mut progress = Progress::new(tasks, site.store);
     // The largest first: the end comes sooner when no large one is left for the end.
     let mut queue: Vec<usize> = (0..tasks.len()).collect();
@@ -88,7 +96,7 @@ pub fn fetch_all(tasks: &[Task], registry: &mut Registry, site: &Site) -> std::r
         loop {
             while workers.len() < MAX_WORKERS {
                 let Some(task) = queue.pop() else { break };
-                workers.push(start(task, &tasks[task], registry, site).map_err(refused)?);
+                workers.push(start(task, &tasks[task], supply, site).map_err(refused)?);
             }
             if workers.is_empty() {
                 return Ok(());
@@ -121,7 +129,7 @@ fn refused(error: Error) -> Unfinished {
     Unfinished { error, resumable: false }
 }
 
-fn start(number: usize, task: &Task, registry: &mut Registry, site: &Site) -> Result<Worker> {
+fn start(number: usize, task: &Task, supply: &mut Supply, site: &Site) -> Result<Worker> {
     sys::why("the worker tells the engine how far it is");
     let (socket, theirs) = sys::socketpair().context("socketpair")?;
     sys::why("a worker for one layer: a copy of the engine, so others go on side by side");
@@ -130,7 +138,7 @@ fn start(number: usize, task: &Task, registry: &mut Registry, site: &Site) -> Re
         None => {
             sys::set_who(format!("layer{number}"));
             drop(socket);
-            run(&Teller { socket: theirs }, task, registry, site)
+            run(&Teller { socket: theirs }, task, supply, site)
         }
     }
 }
@@ -224,7 +232,7 @@ impl Teller {
     }
 }
 
-fn run(teller: &Teller, task: &Task, registry: &mut Registry, site: &Site) -> ! {
+fn run(teller: &Teller, task: &Task, supply: &mut Supply, site: &Site) -> ! {
     sys::why("when the engine dies, so does its worker");
     let ready = sys::set_parent_death_signal(libc::SIGKILL).and_then(|()| {
         // SIGKILL, which comes when the engine dies, cannot be blocked.
@@ -234,7 +242,7 @@ fn run(teller: &Teller, task: &Task, registry: &mut Registry, site: &Site) -> ! 
     // Where the engine died before that, this message finds nobody.
     teller.tell(STATE, "starting");
     let made = match ready.context("prepare a worker") {
-        Ok(()) => make(teller, task, registry, site),
+        Ok(()) => make(teller, task, supply, site),
         Err(error) => Err(error.into()),
     };
     match made {
@@ -251,7 +259,7 @@ fn run(teller: &Teller, task: &Task, registry: &mut Registry, site: &Site) -> ! 
 }
 
 /// The story of one layer. Returns how it ended.
-fn make(teller: &Teller, task: &Task, registry: &mut Registry, site: &Site) -> std::result::Result<String, Failure> {
+fn make(teller: &Teller, task: &Task, supply: &mut Supply, site: &Site) -> std::result::Result<String, Failure> {
     let (store, map) = (site.store, site.map);
     let (blob, place, making) = (task.blob(store), store.layers().join(&task.name), task.making(store, map));
     let file = lock_blob(teller, &blob)?;
@@ -262,12 +270,20 @@ fn make(teller: &Teller, task: &Task, registry: &mut Registry, site: &Site) -> s
         return Ok("unpacked by another pull".to_string());
     }
     store::remove_tree_mapped(&making, map)?; // left by one that was killed
-    download(teller, task, registry, &blob, &file)?;
+    match supply {
+        Supply::Registry(registry) => download(teller, task, registry, &blob, &file)?,
+        Supply::Archive(shelf) => verify(teller, task, shelf)?,
+    }
     sys::step("unpack");
     teller.tell(STATE, "unpacking");
-    let digest = &task.descriptor.digest;
     let target = Target { dir: &making, tar: site.tar, map };
-    let nodes = layer::unpack(&blob, digest, &task.diff_id, &target)?;
+    let nodes = match supply {
+        Supply::Registry(_) => {
+            let digest = Some(task.descriptor.digest.as_str());
+            layer::unpack(&|| Ok(Source::file(open_blob(&blob)?)), digest, &task.diff_id, &target)?
+        }
+        Supply::Archive(shelf) => layer::unpack(&|| shelf.blob(&task.descriptor), None, &task.diff_id, &target)?,
+    };
     sys::step("put");
     sys::why("unless it is there: checked and whole, the layer is in the store from here on");
     match store::rename_mapped(&making, &place, map) {
@@ -311,6 +327,24 @@ fn lock_blob(teller: &Teller, path: &Path) -> Result<Fd> {
     }
 }
 
+fn open_blob(path: &Path) -> Result<Fd> {
+    sys::open(path, libc::O_RDONLY, 0).context(format_args!("open {}", path.display()))
+}
+
+/// Checks the digest of a blob in an archive, where it has another than its content, whose own is always checked.
+fn verify(teller: &Teller, task: &Task, shelf: &Shelf) -> Result<()> {
+    if task.descriptor.digest == task.diff_id {
+        return Ok(());
+    }
+    teller.tell(STATE, "verifying");
+    let blob = shelf.blob(&task.descriptor)?;
+    let seen = Hasher::start(blob.stream()?)?.finish()?;
+    match seen == task.descriptor.digest {
+        true => Ok(()),
+        false => Err(digest::mismatch("the blob", &task.descriptor.digest, &seen)),
+    }
+}
+
 /// Brings the blob and checks its digest.
 fn download(
     teller: &Teller,
@@ -326,7 +360,7 @@ fn download(
         registry.blob(&task.descriptor, file)?;
         teller.tell(STATE, "verifying");
         sys::why("the blob from its beginning, for the hasher");
-        let reader = sys::open(path, libc::O_RDONLY, 0).context(format_args!("open {}", path.display()))?;
+        let reader = open_blob(path)?;
         let seen = Hasher::start(&reader)?.finish()?;
         if seen == task.descriptor.digest {
             teller.tell(EVENT, &format!("downloaded {}", human_size(task.descriptor.size)));
