@@ -34,10 +34,12 @@ use crate::facts::{self, Facts};
 use crate::idmap::{self, IdMap};
 use crate::image;
 use crate::init::{self, say, Plan};
+use crate::initramfs;
 use crate::network;
 use crate::options::{PullPolicy, RunOptions};
 use crate::pull;
 use crate::reference::Reference;
+use crate::rootfs;
 use crate::state::Container;
 use crate::store::{self, Store};
 use crate::sys::{self, Fd, Pid, STDIN, STDOUT};
@@ -59,6 +61,8 @@ pub fn run(options: &RunOptions) -> Result<i32> {
     let of_image = image.config.get("config").get("User").str().unwrap_or_default();
     let found = user::find(options.user.as_deref().unwrap_or(of_image), &image.passwd, &image.group, &map)?;
 
+    let on_rootfs = initramfs::is_rootfs()?;
+    let left = on_rootfs && map.is_root() && initramfs::leave()?;
     let id = store::random_hex()?;
     let name = options.name.clone().unwrap_or_else(|| id.clone());
     let bundle = describe::bundle(options, &image, found, &map, &id, &name, terminal)?;
@@ -67,7 +71,8 @@ pub fn run(options: &RunOptions) -> Result<i32> {
     sys::step("clone");
     sys::why("signals wait from here on, and are passed to the command");
     sys::block_signals().context("rt_sigprocmask")?;
-    let run = Run { store: &store, map: &map, options, image: &image, bundle: &bundle, id: &id };
+    let on_rootfs = on_rootfs && !left;
+    let run = Run { store: &store, map: &map, options, image: &image, bundle: &bundle, id: &id, on_rootfs };
     let (container, running) = run.start(lock)?;
     let code = supervise(running);
     container.stopped(code)?;
@@ -163,6 +168,8 @@ struct Run<'a> {
     image: &'a Facts,
     bundle: &'a Bundle,
     id: &'a str,
+    /// `/` is a rootfs still: the child has to leave it.
+    on_rootfs: bool,
 }
 
 /// A container under way. Whatever goes wrong, dropping it ends and removes its process, cgroups and network.
@@ -172,8 +179,8 @@ struct Running {
     ended: bool,
     /// The engine's end of the conversation; the engine's exit closes it.
     control: ManuallyDrop<Fd>,
-    /// Removed when this is dropped, after the process has ended.
-    _cgroups: Cgroups,
+    /// They go when this is dropped, after the process has ended.
+    cgroups: Cgroups,
     network: Option<network::Helper>,
     terminal: Option<Fd>,
 }
@@ -191,6 +198,18 @@ impl Drop for Running {
 }
 
 impl Run<'_> {
+    fn plan<'a>(&'a self, cgroups: &'a Cgroups) -> Plan<'a> {
+        Plan {
+            store: self.store,
+            id: self.id,
+            bundle: self.bundle,
+            cgroups,
+            map: self.map,
+            marks: self.image.marks,
+            on_rootfs: self.on_rootfs,
+        }
+    }
+
     /// From nothing to a command that runs. On an error the command has never run, and nothing stays.
     fn start(&self, lock: Fd) -> Result<(Container, Running)> {
         let mut running = self.clone_child()?;
@@ -216,11 +235,10 @@ impl Run<'_> {
         let namespaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC;
         sys::why("pid 1 of the container: a copy of the engine in namespaces of its own");
         let Some(pid) = sys::clone(namespaces).map_err(idmap::clone_failed)? else {
-            let plan = Plan { store: &self.store.root, id: self.id, bundle: self.bundle, cgroups: &cgroups };
-            init::start(control, &theirs, &plan)
+            init::start(control, &theirs, &self.plan(&cgroups))
         };
         let control = ManuallyDrop::new(control);
-        Ok(Running { pid, ended: false, control, _cgroups: cgroups, network: None, terminal: None })
+        Ok(Running { pid, ended: false, control, cgroups, network: None, terminal: None })
     }
 
     fn bring_up(&self, container: &Container, running: &mut Running, lock: Fd) -> Result<()> {
@@ -230,28 +248,31 @@ impl Run<'_> {
         write_bundle(container, self.image, self.bundle)?;
         drop(lock); // from here on `rmi` sees that the image is in use
         container.running(running.pid)?;
+        let layers = rootfs::mount_for_child(&self.plan(&running.cgroups))?;
         sys::why("ids and directory are there: the child can build");
-        sys::send_message(&running.control, say::BUILD, None).or_else(child_is_gone)?;
+        sys::send_message(&running.control, say::BUILD, layers.as_ref()).or_else(child_is_gone)?;
+        drop(layers);
         if self.bundle.network == Network::Slirp {
-            connect(running, self.options.network.is_some())?;
+            self.connect(running)?;
         }
         wait_for_command(running)
     }
-}
 
-/// Connects the network namespace to the outside, once the child has one.
-fn connect(running: &mut Running, asked_for: bool) -> Result<()> {
-    let mut message = vec![0; say::LONGEST];
-    sys::step("network");
-    sys::why("wait until the child has a network namespace");
-    let (length, _) = sys::receive_message(&running.control, &mut message, 0).context("recvmsg from the child")?;
-    if &message[..length] != say::NAMESPACE {
-        return Err(failed(&message[..length]));
+    /// Connects the network namespace to the outside, once the child has one.
+    fn connect(&self, running: &mut Running) -> Result<()> {
+        let asked_for = self.options.network.is_some();
+        let mut message = vec![0; say::LONGEST];
+        sys::step("network");
+        sys::why("wait until the child has a network namespace");
+        let (length, _) = sys::receive_message(&running.control, &mut message, 0).context("recvmsg from the child")?;
+        if &message[..length] != say::NAMESPACE {
+            return Err(failed(&message[..length]));
+        }
+        running.network = network::start(running.pid, asked_for, self.on_rootfs)?;
+        wait_for_network(running, asked_for)?;
+        sys::why("the network is up");
+        sys::send_message(&running.control, say::NETWORK, None).or_else(child_is_gone)
     }
-    running.network = network::start(running.pid, asked_for)?;
-    wait_for_network(running, asked_for)?;
-    sys::why("the network is up");
-    sys::send_message(&running.control, say::NETWORK, None).or_else(child_is_gone)
 }
 
 /// What the child reported: the exit code as one byte, then the text.

@@ -13,12 +13,12 @@ use std::path::Path;
 
 use crate::error::{Context, Error, Result};
 use crate::idmap::IdMap;
-use crate::image;
+use crate::image::{self, Image};
 use crate::json::{self, object, Json};
 use crate::reference::Reference;
 use crate::store::Store;
 use crate::sys::{self, Fd, Stat};
-use crate::whiteout::OPAQUE_XATTR;
+use crate::whiteout::Marks;
 
 /// Overlayfs stacks no more than 500 (OVL_MAX_STACK).
 const MAX_LAYERS: usize = 500;
@@ -30,6 +30,8 @@ const MAX_FILE: usize = 1 << 20;
 pub struct Facts {
     /// The image's directory under `images`.
     pub id: String,
+    /// How its layers are marked, as its name says.
+    pub marks: Marks,
     /// The image config, image-spec config.md.
     pub config: Json,
     pub layers: usize,
@@ -72,23 +74,24 @@ pub fn find(store: &Store, reference: &Reference, map: &IdMap) -> Result<Option<
     let wrong = |what: &str| Error::new(format!("{}: {what}", path.display())).hint("mydocker rmi and pull it again");
     let json = json::parse(&text).map_err(|error| wrong(&error))?;
     let facts = Facts::read(&json).ok_or_else(|| wrong("a field is missing"))?;
-    Ok(Some(facts).filter(|facts| image::is_of_map(&facts.id, &map.key())))
+    Ok(image::marks_for_map(&facts.id, &map.key()).map(|marks| Facts { marks, ..facts }))
 }
 
 /// Finds the facts out and writes them; `dir` is the image's directory, its links to the layers made.
-pub fn write(dir: &Path, id: &str, config: &[u8], layers: usize, map: &IdMap) -> Result<()> {
-    let config = json::parse(config).map_err(|error| Error::new(format!("the image's config: {error}")))?;
-    let [passwd, group] = users(dir, layers)?;
+pub fn write(dir: &Path, image: &Image, map: &IdMap, marks: Marks) -> Result<()> {
+    let layers = image.layers;
+    let [passwd, group] = users(dir, layers, marks)?;
     // The topmost layer's directory is what the image says of `/`.
     sys::why("if possible: mode and owner of / are those of the topmost layer's directory");
     let root = layers.checked_sub(1).and_then(|top| sys::lstat(dir.join(top.to_string()).join(".")).ok());
     let root = root.map_or(PLAIN, |stat| attributes(&stat, map));
-    let etc = match lookup(dir, layers, Path::new("etc")) {
+    let etc = match lookup(dir, layers, "etc", marks) {
         None => Etc::Nothing,
         Some(stat) if stat.is_dir() => Etc::Directory(attributes(&stat, map)),
         Some(_) => Etc::Other,
     };
-    let facts = Facts { id: id.to_string(), config, layers, passwd, group, root, etc };
+    let (id, config) = (image.id.clone(), image.config.clone());
+    let facts = Facts { id, marks, config, layers, passwd, group, root, etc };
     let path = dir.join("facts.json");
     sys::why("all that a run will need to know of the image, in one file");
     sys::write_file(&path, 0o600, facts.to_json().to_string().as_bytes())
@@ -138,6 +141,7 @@ impl Facts {
         };
         Some(Facts {
             id: json.get("id").str()?.to_string(),
+            marks: Marks::User,
             config: json.get("config").clone(),
             layers: usize::try_from(json.get("layers").int()?).ok().filter(|layers| *layers <= MAX_LAYERS)?,
             passwd: json.get("passwd").str()?.to_string(),
@@ -151,16 +155,22 @@ impl Facts {
 // ---- the layers ----
 
 /// What the image has under a name at its top.
-fn lookup(dir: &Path, layers: usize, name: &Path) -> Option<Stat> {
-    let found = (0..layers).rev().find_map(|number| {
+fn lookup(dir: &Path, layers: usize, name: &str, marks: Marks) -> Option<Stat> {
+    for number in (0..layers).rev() {
+        let layer = dir.join(number.to_string());
         sys::why("if possible: the topmost layer that knows the name decides");
-        sys::lstat(dir.join(number.to_string()).join(name)).ok()
-    });
-    found.filter(|stat| !stat.is_whiteout())
+        if let Ok(stat) = sys::lstat(layer.join(name)) {
+            return Some(stat).filter(|stat| !stat.is_whiteout());
+        }
+        if marks.hide(&layer, name) {
+            return None;
+        }
+    }
+    None
 }
 
 /// /etc/passwd and /etc/group as the stacked layers show them; empty where there is none.
-fn users(image: &Path, layers: usize) -> Result<[String; 2]> {
+fn users(image: &Path, layers: usize, marks: Marks) -> Result<[String; 2]> {
     let mut found: [Option<String>; 2] = [None, None];
     for layer in (0..layers).rev() {
         let dir = image.join(layer.to_string());
@@ -169,7 +179,7 @@ fn users(image: &Path, layers: usize) -> Result<[String; 2]> {
             sys::open(&dir, libc::O_PATH | libc::O_DIRECTORY, 0).context(format_args!("open {}", dir.display()))?;
         for (file, name) in found.iter_mut().zip(["etc/passwd", "etc/group"]) {
             if file.is_none() {
-                *file = read_from_layer(&root, &dir, name)?;
+                *file = read_from_layer(&root, &dir, name, marks)?;
             }
         }
     }
@@ -177,7 +187,7 @@ fn users(image: &Path, layers: usize) -> Result<[String; 2]> {
 }
 
 /// One file of one layer; empty where the layer hides it, `None` where the layers below decide.
-fn read_from_layer(root: &Fd, dir: &Path, name: &str) -> Result<Option<String>> {
+fn read_from_layer(root: &Fd, dir: &Path, name: &str, marks: Marks) -> Result<Option<String>> {
     sys::why("if there is one: the names of users; not blocking, as a pipe would for ever");
     match sys::openat2_in_root(root, name, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0) {
         Ok(file) => {
@@ -192,7 +202,8 @@ fn read_from_layer(root: &Fd, dir: &Path, name: &str) -> Result<Option<String>> 
         Err(error) => match error.raw_os_error() {
             Some(libc::ENOENT) => {
                 sys::why("if possible: does this layer hide those of the layers below?");
-                Ok(sys::getxattr(dir.join("etc"), OPAQUE_XATTR).is_ok().then(String::new))
+                let hidden = marks.is_opaque(&dir.join("etc")) || marks.hide(dir, "etc") || marks.hide(dir, name);
+                Ok(hidden.then(String::new))
             }
             // A whiteout is a device that nobody drives, for the file (ENXIO) or for its directory (ENOTDIR);
             // what the user may not read (EACCES), and a link in a circle (ELOOP), names nobody.
@@ -211,6 +222,7 @@ mod tests {
         let etc = Etc::Directory(Attributes { mode: 0o700, uid: 1, gid: 2 });
         let facts = |etc| Facts {
             id: "i".into(),
+            marks: Marks::User,
             config: object([("os", "linux".into())]),
             layers: 3,
             passwd: "root:x:0:0::/:\n".into(),

@@ -12,6 +12,7 @@
 
 use crate::error::{say, Context, Error, Result};
 use crate::sys::{self, Fd, Pid, Program};
+use crate::whiteout::Marks;
 
 /// `count` ids from `inside` in the namespace are those from `outside` on the host.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -143,14 +144,23 @@ impl IdMap {
         }
     }
 
-    /// Runs `job` in a child process that is root of a new user namespace with this map (and of
-    /// further `namespaces`). The caller goes on at once; [`Job::wait`] brings the result.
-    pub fn enter(&self, namespaces: i32, job: impl FnOnce() -> Result<()>) -> Result<Job> {
+    /// Runs `job` in a child process that is root of a new user namespace with this map. The caller goes on at
+    /// once; [`Job::wait`] brings the result.
+    pub fn enter(&self, job: impl FnOnce() -> Result<()>) -> Result<Job> {
+        self.start(libc::CLONE_NEWUSER, job)
+    }
+
+    /// The same for a job that reads or sets marks of this kind: those of the host's root are closed to any other.
+    pub fn enter_for(&self, marks: Marks, job: impl FnOnce() -> Result<()>) -> Result<Job> {
+        self.start(if marks == Marks::Trusted { 0 } else { libc::CLONE_NEWUSER }, job)
+    }
+
+    fn start(&self, namespaces: i32, job: impl FnOnce() -> Result<()>) -> Result<Job> {
         let reason = sys::reason_or("root in there, and nobody outside");
         sys::why("engine and job talk over this");
         let (ours, theirs) = sys::socketpair().context("socketpair")?;
         sys::why(reason);
-        let pid = sys::clone(libc::CLONE_NEWUSER | namespaces).map_err(clone_failed)?;
+        let pid = sys::clone(namespaces).map_err(clone_failed)?;
         let Some(pid) = pid else {
             sys::set_who(format!("{}/job", sys::who()));
             drop(ours);
@@ -158,7 +168,8 @@ impl IdMap {
         };
         drop(theirs);
         let started = Job { pid, socket: ours };
-        if let Err(error) = self.write(pid) {
+        let written = if namespaces == 0 { Ok(()) } else { self.write(pid) };
+        if let Err(error) = written {
             // Without its message the child ends by itself; its own report says less than this error.
             let Job { pid, socket } = started;
             drop(socket);

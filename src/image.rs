@@ -20,7 +20,7 @@ use crate::parents;
 use crate::reference::Reference;
 use crate::store::{self, Store};
 use crate::sys::{self, Fd};
-use crate::whiteout::OPAQUE_XATTR;
+use crate::whiteout::Marks;
 
 /// An image of the store.
 pub struct Image {
@@ -64,9 +64,10 @@ pub fn read_config(store: &Store, id: &str) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Whether a directory of images or layers belongs to the map with this key: `<64 hex digits><key>`.
-pub fn is_of_map(name: &str, key: &str) -> bool {
-    name.split_at_checked(64).is_some_and(|(digits, rest)| is_hex(digits) && rest == key)
+/// The marks of an image or layer, if it belongs to the map with this key: `<64 hex digits><key><marks>`.
+pub fn marks_for_map(name: &str, key: &str) -> Option<Marks> {
+    let (digits, rest) = name.split_at_checked(64)?;
+    Marks::of_ending(rest.strip_prefix(key)?).filter(|_| is_hex(digits))
 }
 
 /// Locks the store: `LOCK_SH` to add, `LOCK_EX` to remove. Held until the descriptor is closed.
@@ -109,7 +110,7 @@ pub fn try_lock(store: &Store, operation: i32) -> Result<Option<Fd>> {
 // ---- an image appears ----
 
 /// Makes the directory of an image whose layers (names under `layers`, the lowest first) are all there.
-pub fn put(store: &Store, id: &str, config: &[u8], manifest: &[u8], layers: &[String], map: &IdMap) -> Result<()> {
+pub fn put(store: &Store, image: &Image, config: &[u8], manifest: &[u8], layers: &[String], map: &IdMap) -> Result<()> {
     let making = store.fresh_tmp("image")?;
     sys::why("an image in the making");
     store::make_dir(&making, 0o700)?;
@@ -131,10 +132,10 @@ pub fn put(store: &Store, id: &str, config: &[u8], manifest: &[u8], layers: &[St
         }
     }
     if layers.len() > 1 {
-        parents::restore(&making, layers.len(), map)?;
+        parents::restore(&making, layers.len(), map, store.marks)?;
     }
-    facts::write(&making, id, config, height(layers.len()), map)?;
-    let place = store.images().join(id);
+    facts::write(&making, image, map, store.marks)?;
+    let place = store.images().join(&image.id);
     sys::why("unless it is there: the image is in the store from here on");
     match sys::rename(&making, &place) {
         // Another pull was faster.
@@ -149,9 +150,8 @@ pub fn put(store: &Store, id: &str, config: &[u8], manifest: &[u8], layers: &[St
 /// mark of a layer's root, so an empty directory stands for each of those.
 fn hidden(store: &Store, layers: &[String]) -> usize {
     let opaque = |layer: &String| {
-        // A layer without the mark answers ENODATA.
         sys::why("if possible: does this layer hide all that is below it?");
-        sys::getxattr(store.layers().join(layer), OPAQUE_XATTR).is_ok_and(|value| value == b"y")
+        store.marks.is_opaque(&store.layers().join(layer))
     };
     layers.iter().rposition(opaque).unwrap_or(0)
 }
@@ -190,7 +190,12 @@ mod tests {
     #[test]
     fn names_belong_to_a_map() {
         let hex = "ab".repeat(32);
-        assert!(is_of_map(&hex, "") && is_of_map(&format!("{hex}.0-1-1"), ".0-1-1"));
-        assert!(!is_of_map(&hex, ".0-1-1") && !is_of_map(&format!("{hex}.0-1-1"), "") && !is_of_map("é", ""));
+        let marks = |rest: &str, key| marks_for_map(&format!("{hex}{rest}"), key);
+        assert_eq!((marks("", ""), marks(".0-1-1", ".0-1-1")), (Some(Marks::User), Some(Marks::User)));
+        assert_eq!(
+            (marks(".trusted", ""), marks(".0-1-1.files", ".0-1-1")),
+            (Some(Marks::Trusted), Some(Marks::Files))
+        );
+        assert_eq!((marks("", ".0-1-1"), marks(".0-1-1", ""), marks_for_map("é", "")), (None, None, None));
     }
 }

@@ -20,10 +20,13 @@ use crate::bundle::{Bundle, Network, User};
 use crate::cgroup::Cgroups;
 use crate::confine;
 use crate::error::{Context, Error, Result, NOT_EXECUTABLE, NOT_FOUND};
+use crate::idmap::IdMap;
 use crate::rootfs;
+use crate::store::Store;
 use crate::sys::{self, Fd};
 use crate::tell;
 use crate::terminal;
+use crate::whiteout::Marks;
 
 /// The descriptor that the control socket has in `mydocker child`.
 const CONTROL: i32 = 3;
@@ -33,7 +36,8 @@ const VOICE: i32 = 4;
 
 /// What the engine and its child say to each other, one message each.
 pub mod say {
-    /// Engine: the id maps are written, the container's directory is there.
+    /// Engine: the id maps are written, the container's directory is there (with the overlay, where the child may
+    /// not make it).
     pub const BUILD: &[u8] = b"build";
     /// Engine: the network is up.
     pub const NETWORK: &[u8] = b"network";
@@ -47,10 +51,15 @@ pub mod say {
 
 /// What the child needs from the engine's memory.
 pub struct Plan<'a> {
-    pub store: &'a Path,
+    pub store: &'a Store,
     pub id: &'a str,
     pub bundle: &'a Bundle,
     pub cgroups: &'a Cgroups,
+    pub map: &'a IdMap,
+    /// How the layers are marked.
+    pub marks: Marks,
+    /// `/` is a rootfs, which the engine may not leave: the child does.
+    pub on_rootfs: bool,
 }
 
 // ---- the first step: the world ----
@@ -80,9 +89,9 @@ fn build_world(control: &Fd, plan: &Plan) -> Result<Fd> {
     make_namespaces(control, plan.bundle.network)?;
     sys::step("world");
     sys::why("wait until the id maps are written: until then this is nobody's root");
-    hear(control)?;
+    let layers = hear(control)?;
     let program = sealed_program()?;
-    rootfs::build(plan.bundle, plan.store, plan.id)?;
+    rootfs::build(plan, layers)?;
     if plan.bundle.network != Network::Host {
         sys::why("for 127.0.0.1 of the container's own: interfaces are spoken to through any socket");
         sys::interface_up("lo").context("bring lo up")?;
@@ -114,11 +123,12 @@ fn make_namespaces(control: &Fd, network: Network) -> Result<()> {
     Ok(())
 }
 
-/// Waits for the engine's next word. An engine that has failed says so itself; then the child just ends.
-fn hear(control: &Fd) -> Result<()> {
+/// Waits for the engine's next word, and what it hands over. An engine that has failed says so itself; then the child
+/// just ends.
+fn hear(control: &Fd) -> Result<Option<Fd>> {
     match sys::receive_message(control, &mut [0; 16], 0).context("recvmsg")? {
         (0, _) => sys::exit(1),
-        _ => Ok(()),
+        (_, fd) => Ok(fd),
     }
 }
 

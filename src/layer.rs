@@ -23,7 +23,7 @@ use crate::error::{not_started, printable, Context, Error, Result};
 use crate::idmap::IdMap;
 use crate::parents;
 use crate::sys::{self, Fd, Pid, Program};
-use crate::whiteout;
+use crate::whiteout::{self, Marks};
 
 /// Decompressors by the first bytes of what they read, the fastest first. What the media type says
 /// does not count: registries mislabel layers, and the first bytes never lie.
@@ -59,6 +59,13 @@ pub enum Tar {
     Busybox,
 }
 
+/// Those that GNU tar keeps; overlayfs obeys its own, and an image must not set them.
+const XATTRS: &[&str] =
+    &["--xattrs", "--xattrs-include=security.capability", "--xattrs-include=user.*", "--xattrs-exclude=user.overlay.*"];
+
+/// Names and times are the image's: a clock at 1970 is older than all of them.
+const NO_WARNING: &[&str] = &["--warning=no-timestamp"];
+
 /// GNU tar's options. Names and times are the image's: no translation, no warning about a clock.
 const GNU_TAR: &[&str] = &[
     "--extract",
@@ -68,10 +75,10 @@ const GNU_TAR: &[&str] = &[
     "--delay-directory-restore", // members of a directory may come after others
     "--warning=no-timestamp",
     "--warning=no-unknown-keyword",
-    "--xattrs",
-    "--xattrs-include=security.capability",
-    "--xattrs-include=user.*",
-    "--xattrs-exclude=user.overlay.*", // overlayfs obeys those; an image must not set them
+    XATTRS[0],
+    XATTRS[1],
+    XATTRS[2],
+    XATTRS[3],
     "--anchored",
     "--exclude=dev/*", // the container gets a /dev of its own
     "--exclude=./dev/*",
@@ -94,6 +101,26 @@ impl Tar {
         sys::wait(pid).context("wait4")?;
         let gnu = String::from_utf8_lossy(&text).contains("GNU tar");
         Ok(if gnu { Tar::Gnu } else { Tar::Busybox })
+    }
+
+    /// For an archive of all that is in `dir`, on standard output.
+    pub fn copy_from(self, dir: &Path) -> Vec<OsString> {
+        let xattrs = if self == Tar::Gnu { XATTRS } else { &[] };
+        let words = ["-c", "-f", "-", "-C"].iter().map(OsString::from);
+        words.chain([dir.into()]).chain(xattrs.iter().map(OsString::from)).chain([".".into()]).collect()
+    }
+
+    /// For such an archive's files in `dir`.
+    pub fn copy_to(self, dir: &Path, map: &IdMap) -> Vec<OsString> {
+        let (xattrs, owner) = match (self, map.is_single()) {
+            (Tar::Gnu, false) => (&[XATTRS, NO_WARNING].concat()[..], "--same-owner"),
+            (Tar::Gnu, true) => (&[XATTRS, NO_WARNING].concat()[..], "--no-same-owner"),
+            (Tar::Busybox, false) => (&[][..], "-p"),
+            (Tar::Busybox, true) => (&[][..], "-o"),
+        };
+        let words = ["-x", "-p", "--numeric-owner", owner, "-f", "-", "-C"];
+        let words = words.into_iter().map(OsString::from).chain([dir.into()]);
+        words.chain(xattrs.iter().map(OsString::from)).collect()
     }
 
     fn arguments(self, map: &IdMap) -> Vec<OsString> {
@@ -180,6 +207,7 @@ pub struct Target<'a> {
     pub dir: &'a Path,
     pub tar: Tar,
     pub map: &'a IdMap,
+    pub marks: Marks,
 }
 
 /// Unpacks a layer. `open` starts its bytes from the beginning, each time that it is called; `checked` is their
@@ -205,7 +233,7 @@ pub fn unpack(
     let seen = match (format, checked) {
         (None, Some(digest)) => {
             sys::why(ROOT_INSIDE);
-            target.map.enter(0, || extract(target, source.stream()?, &note))?.wait()?;
+            target.map.enter(|| extract(target, source.stream()?, &note))?.wait()?;
             digest.to_string()
         }
         (None, None) if source.is_pipe() => unpack_hashed(source, None, target, &note)?,
@@ -213,6 +241,15 @@ pub fn unpack(
     };
     if seen != diff_id {
         return Err(digest::mismatch("the layer's content", diff_id, &seen));
+    }
+    if target.marks == Marks::Trusted {
+        sys::why("the marks are those of the host's root: nobody else may set them");
+        let job = target.map.enter_for(target.marks, || {
+            sys::why("the layer, by a short name");
+            sys::chdir(target.dir).context(format_args!("chdir {}", target.dir.display()))?;
+            convert_whiteouts(target.marks)
+        });
+        job?.wait()?;
     }
     drop(note);
     sys::why("how many device nodes were left out?");
@@ -259,7 +296,7 @@ fn unpack_hashed(source: Source, programs: Option<&[&'static str]>, target: &Tar
     // never see the end of its input.
     let to_tar = std::cell::Cell::new(Some(to_tar));
     sys::why(ROOT_INSIDE);
-    let job = target.map.enter(0, || {
+    let job = target.map.enter(|| {
         drop(to_tar.take());
         extract(target, &archive, note)
     })?;
@@ -382,7 +419,7 @@ fn discard(source: &Fd, mut left: usize) -> io::Result<()> {
 
 // ---- inside the user namespace ----
 
-/// tar, then the whiteouts. Writes to `note` how many device nodes were left out.
+/// tar, then the whiteouts where root in here may mark them. Writes to `note` how many device nodes were left out.
 fn extract(target: &Target, archive: &Fd, note: &Fd) -> Result<()> {
     sys::why("tar unpacks here");
     sys::chdir(target.dir).context(format_args!("chdir {}", target.dir.display()))?;
@@ -401,9 +438,17 @@ fn extract(target: &Target, archive: &Fd, note: &Fd) -> Result<()> {
     let status = sys::wait(pid).context("wait4")?;
     let nodes = complaints.nodes;
     complaints.judge(status)?;
-    sys::fold("marks of what the layer takes away become overlayfs's", || whiteout::convert_all(Path::new(".")))?;
+    if target.marks != Marks::Trusted {
+        convert_whiteouts(target.marks)?;
+    }
     sys::why("how many device nodes were left out: nobody can make one in here");
     sys::write_all(note.raw(), nodes.to_string().as_bytes()).context("write what was left out")
+}
+
+/// Of the layer in the working directory.
+fn convert_whiteouts(marks: Marks) -> Result<()> {
+    let convert = || whiteout::convert_all(Path::new("."), marks);
+    sys::fold("marks of what the layer takes away become overlayfs's", convert)
 }
 
 /// What tar said, in little memory however much it was.

@@ -49,7 +49,7 @@ struct Found {
 /// Brings the images of an archive into the store: the one at `path`, or on standard input. Returns what docker
 /// would say.
 pub fn load(store: &Store, path: Option<&Path>, platform: Option<&str>, map: &IdMap) -> Result<String> {
-    store.create()?;
+    let store = &store.create()?;
     let named = platform.is_some();
     let platform = platform.map_or(Ok(Platform::here()), Platform::parse)?;
     // A pipe may be slow: nobody waits for us meanwhile.
@@ -58,21 +58,22 @@ pub fn load(store: &Store, path: Option<&Path>, platform: Option<&str>, map: &Id
     let images = images(&mut shelf, &platform, path)?;
     let (mut tasks, mut missing) = (Vec::new(), Vec::new());
     for found in &images {
-        let image = Image::read(id(found, map), &found.config)?;
+        let image = Image::read(id(store, found, map), &found.config)?;
         pull::check_platform(&image.config, &platform, named)?;
         if image::read_config(store, &image.id)?.is_none() || !image::is_whole(store, &image.id, image.layers)? {
-            missing.push((found, pull::plan(store, &image, &found.layers, map, &mut tasks)?));
+            let layers = pull::plan(store, &image, &found.layers, map, &mut tasks)?;
+            missing.push((found, image, layers));
         }
     }
     pull::fetch(store, &mut Supply::Archive(&shelf), &tasks, map, &lock)?;
     sys::step("put");
-    for (found, layers) in &missing {
-        image::put(store, &id(found, map), &found.config, &found.manifest, layers, map)?;
+    for (found, image, layers) in &missing {
+        image::put(store, image, &found.config, &found.manifest, layers, map)?;
     }
     let mut said = String::new();
     for found in &images {
         for name in &found.names {
-            image::link(store, name, &id(found, map))?;
+            image::link(store, name, &id(store, found, map))?;
             said.push_str(&format!("Loaded image: {}\n", name.familiar()));
         }
         if found.names.is_empty() {
@@ -83,8 +84,8 @@ pub fn load(store: &Store, path: Option<&Path>, platform: Option<&str>, map: &Id
 }
 
 /// Its name in the store.
-fn id(found: &Found, map: &IdMap) -> String {
-    format!("{}{}", found.digest.trim_start_matches("sha256:"), map.key())
+fn id(store: &Store, found: &Found, map: &IdMap) -> String {
+    store.name(found.digest.trim_start_matches("sha256:"), map)
 }
 
 /// The images of an archive, each once.

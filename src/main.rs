@@ -12,6 +12,8 @@ mod container; // the parent's story: clone, maps, bundle, wait, clean up
 mod describe; // image config and options, made one bundle
 mod init; // the child's story: the container's world, and the command
 mod rootfs; // every mount, and the step into the new root
+mod merge; // without overlayfs: the layers copied into one tree
+mod initramfs; // where / is the kernel's rootfs: the way off it
 mod confine; // capabilities, groups, ids, keyring, nested namespaces
 mod user; // USER of an image: its own passwd and group
 mod idmap; // uid_map and gid_map

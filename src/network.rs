@@ -32,8 +32,9 @@ pub struct Helper {
 }
 
 /// Starts slirp4netns for the network namespace of `pid`. `None`, with one line on standard error,
-/// where it is not installed: then the container has loopback alone.
-pub fn start(pid: Pid, asked_for: bool) -> Result<Option<Helper>> {
+/// where it is not installed: then the container has loopback alone. On a rootfs (`on_rootfs`) it cannot make its
+/// empty root, initramfs.rs; its seccomp filter stays.
+pub fn start(pid: Pid, asked_for: bool, on_rootfs: bool) -> Result<Option<Helper>> {
     sys::step("network");
     sys::why("slirp4netns writes here when its device is up");
     let (ready, ready_there) = sys::pipe2().context("pipe2")?;
@@ -44,8 +45,9 @@ pub fn start(pid: Pid, asked_for: bool) -> Result<Option<Helper>> {
     sys::why("nobody reads on once it is ready: what does not fit any more is dropped");
     sys::set_nonblocking(&says).context("fcntl(F_SETFL)")?;
     let flags = ["--configure", "--mtu=65520", "--disable-host-loopback", "--enable-sandbox", "--enable-seccomp"];
+    let flags = flags.into_iter().filter(|flag| !(on_rootfs && *flag == "--enable-sandbox"));
     let fds = [format!("--ready-fd={}", ready_there.raw()), format!("--exit-fd={}", alive_there.raw())];
-    let arguments = flags.iter().map(|f| f.to_string()).chain(fds).chain([pid.to_string(), "tap0".to_string()]);
+    let arguments = flags.map(str::to_string).chain(fds).chain([pid.to_string(), "tap0".to_string()]);
     let program = Program {
         name: "slirp4netns",
         arguments: arguments.map(Into::into).collect(),

@@ -15,60 +15,74 @@ use std::path::{Path, PathBuf};
 use crate::error::{Context, Result};
 use crate::idmap::IdMap;
 use crate::sys::{self, Stat};
-use crate::whiteout::OPAQUE_XATTR;
+use crate::whiteout::Marks;
 
 /// The umask for tar, and the mode by which the directories that it makes on its own are known.
 pub const UMASK: u32 = 0o070;
 pub const IMPLIED_MODE: u32 = 0o777 & !UMASK;
 
 /// The mode that such a directory has when no layer lists it.
-const USUAL_MODE: u32 = 0o755;
+pub const USUAL_MODE: u32 = 0o755;
 
 /// On each such directory; overlayfs hides xattrs that begin like its own.
-const IMPLIED: &str = "user.overlay.implied";
+const IMPLIED: &str = "implied";
 /// On the root of a layer that has such directories further down, so that others need no search.
-const BELOW: &str = "user.overlay.implied-below";
+const BELOW: &str = "implied-below";
 
-/// Marks a directory of the layer unpacked in `root`, if tar made it on its own.
-pub fn mark(root: &Path, dir: &Path, stat: &Stat) -> Result<()> {
-    if stat.mode() != IMPLIED_MODE {
+/// Marks a directory of the layer unpacked in `root`, if tar made it on its own. Where there are no xattrs its mode
+/// stays the mark.
+pub fn mark(root: &Path, dir: &Path, stat: &Stat, marks: Marks) -> Result<()> {
+    if stat.mode() != IMPLIED_MODE || marks == Marks::Files {
         return Ok(());
     }
     sys::chmod(dir, USUAL_MODE).context("chmod")?;
-    sys::setxattr(dir, IMPLIED, b"y").context("lsetxattr")?;
+    marks.set(dir, IMPLIED).context("lsetxattr")?;
     if dir != root {
-        sys::setxattr(root, BELOW, b"y").context("lsetxattr")?;
+        marks.set(root, BELOW).context("lsetxattr")?;
     }
     Ok(())
 }
 
-fn has(path: &Path, xattr: &str) -> bool {
-    // ENODATA: it has not.
-    sys::getxattr(path, xattr).is_ok_and(|value| value == b"y")
+/// Whether a directory of a layer is one that tar made on its own.
+pub fn is_implied(dir: &Path, stat: &Stat, marks: Marks) -> bool {
+    match marks {
+        Marks::Files => stat.mode() == IMPLIED_MODE,
+        _ => marks.has(dir, IMPLIED),
+    }
 }
 
-/// Makes the directory `<layers>` in the image directory `image`, on top of the links `0..layers`.
-pub fn restore(image: &Path, layers: usize, map: &IdMap) -> Result<()> {
+/// Makes the directory `<layers>` in the image directory `image`, on top of the links `0..layers`. Where layers are
+/// merged (merge.rs) there is nothing to restore: it is empty, and implied itself.
+pub fn restore(image: &Path, layers: usize, map: &IdMap, marks: Marks) -> Result<()> {
+    if marks == Marks::Files {
+        let top = image.join(layers.to_string());
+        sys::why("nothing is lost where layers are merged into one tree: an empty directory");
+        sys::mkdir(&top, 0o700).context("mkdir")?;
+        sys::why("that says nothing itself");
+        return sys::chmod(&top, IMPLIED_MODE).context("chmod");
+    }
     sys::why("for directories that no upper layer describes: the owners are those of the namespace");
-    let job = map.enter(0, || {
+    let job = map.enter_for(marks, || {
         sys::why("the layers are 0, 1, ... in here");
         sys::chdir(image).context(format_args!("chdir {}", image.display()))?;
         let mut marked = Vec::new();
         for layer in 1..layers {
-            marked_in(&PathBuf::from(layer.to_string()), &mut marked).context("look for directories")?;
+            let layer = PathBuf::from(layer.to_string());
+            marked_in(&layer, &mut marked, marks).context("look for directories")?;
         }
+        let here = Path::new(".");
         let is_lost =
-            |path: &PathBuf| matches!(find(Path::new("."), path, layers), Some(Found { marked_above: true, .. }));
+            |path: &PathBuf| matches!(find(here, path, layers, marks), Some(Found { marked_above: true, .. }));
         sys::fold("if possible: does a lower layer describe them?", || marked.retain(is_lost));
-        make(Path::new(&layers.to_string()), &marked, layers)
+        make(Path::new(&layers.to_string()), &marked, layers, marks)
     });
     job?.wait()
 }
 
 /// Collects the marked directories of a layer, without its root. No link is followed.
-fn marked_in(layer: &Path, marked: &mut Vec<PathBuf>) -> io::Result<()> {
+fn marked_in(layer: &Path, marked: &mut Vec<PathBuf>, marks: Marks) -> io::Result<()> {
     sys::why("if possible: does the layer have directories that its archive did not list?");
-    if !has(&layer.join("."), BELOW) {
+    if !marks.has(&layer.join("."), BELOW) {
         return Ok(());
     }
     sys::fold("which directories of the layer did its archive not list?", || {
@@ -82,7 +96,7 @@ fn marked_in(layer: &Path, marked: &mut Vec<PathBuf>) -> io::Result<()> {
                 }
                 for entry in some.iter().filter(|entry| entry.kind == libc::S_IFDIR) {
                     let path = dir.join(&entry.name);
-                    if has(&layer.join(&path), IMPLIED) {
+                    if marks.has(&layer.join(&path), IMPLIED) {
                         marked.push(path.clone());
                     }
                     pending.push(path);
@@ -94,7 +108,7 @@ fn marked_in(layer: &Path, marked: &mut Vec<PathBuf>) -> io::Result<()> {
 }
 
 /// Makes directories, and those they lie in, as the layers have them.
-fn make(top: &Path, marked: &[PathBuf], layers: usize) -> Result<()> {
+fn make(top: &Path, marked: &[PathBuf], layers: usize, marks: Marks) -> Result<()> {
     let mut all: Vec<&Path> = marked.iter().flat_map(|path| parts(path)).collect();
     all.sort(); // parents come before what is in them
     all.dedup();
@@ -105,15 +119,15 @@ fn make(top: &Path, marked: &[PathBuf], layers: usize) -> Result<()> {
             sys::mkdir(top.join(path), 0o700).context("mkdir")?;
         }
         // The other way round, since whatever is made in a directory changes its time.
-        all.iter().rev().try_for_each(|path| describe(top, path, layers))
+        all.iter().rev().try_for_each(|path| describe(top, path, layers, marks))
     })?;
-    describe(top, Path::new("."), layers)
+    describe(top, Path::new("."), layers, marks)
 }
 
 /// Gives a directory the owner, mode and time that the layers have for it.
-fn describe(top: &Path, path: &Path, layers: usize) -> Result<()> {
+fn describe(top: &Path, path: &Path, layers: usize, marks: Marks) -> Result<()> {
     let place = top.join(path);
-    match find(Path::new("."), path, layers) {
+    match find(Path::new("."), path, layers, marks) {
         Some(Found { stat, .. }) => {
             sys::why("the owner is the one in the layer that describes it");
             sys::lchown(&place, stat.uid(), stat.gid()).context("lchown")?;
@@ -136,7 +150,7 @@ struct Found {
 }
 
 /// The directory in the highest layer that lists it, as far as it shows through those above.
-fn find(image: &Path, path: &Path, layers: usize) -> Option<Found> {
+fn find(image: &Path, path: &Path, layers: usize, marks: Marks) -> Option<Found> {
     let mut marked_above = false;
     for layer in (0..layers).rev() {
         let root = image.join(layer.to_string()).join(".");
@@ -149,10 +163,10 @@ fn find(image: &Path, path: &Path, layers: usize) -> Option<Found> {
                 return None; // a whiteout or a file: what is below does not show
             }
             sys::why("if possible: and does it hide what lies below it?");
-            below &= !has(&here, OPAQUE_XATTR);
+            below &= !marks.is_opaque(&here);
             if part == path {
                 sys::why("if possible: or does the layer name it in passing only?");
-                match has(&here, IMPLIED) {
+                match marks.has(&here, IMPLIED) {
                     true => marked_above = true,
                     false => return Some(Found { stat, marked_above }),
                 }
@@ -198,15 +212,15 @@ mod tests {
             if sys::setxattr(&dir, "user.probe", b"y").is_err() {
                 return store::remove_tree(&image).unwrap(); // no user xattrs in TMPDIR: nothing to see here
             }
-            mark(&image.join(layer.to_string()), &dir, &sys::lstat(&dir).unwrap()).unwrap();
+            mark(&image.join(layer.to_string()), &dir, &sys::lstat(&dir).unwrap(), Marks::User).unwrap();
         }
-        sys::setxattr(image.join("1/hidden"), OPAQUE_XATTR, b"y").unwrap();
-        let mode = |path: &str| find(&image, Path::new(path), 3).map(|f| (f.stat.mode(), f.marked_above));
+        Marks::User.set(&image.join("1/hidden"), "opaque").unwrap();
+        let mode = |path: &str| find(&image, Path::new(path), 3, Marks::User).map(|f| (f.stat.mode(), f.marked_above));
         assert_eq!(mode("tmp"), Some((0o1777, true)));
         assert_eq!(mode("hidden"), Some((0o711, true)));
         assert_eq!((mode("hidden/own"), mode("new"), mode("none")), (None, None, None));
         let mut marked = Vec::new();
-        marked_in(&image.join("1"), &mut marked).unwrap();
+        marked_in(&image.join("1"), &mut marked, Marks::User).unwrap();
         marked.sort();
         assert_eq!(marked, ["hidden/own", "new", "tmp"].map(PathBuf::from));
         store::remove_tree(&image).unwrap();

@@ -33,7 +33,7 @@ pub struct Options {
 
 /// Brings an image into the store, or finds that it is there unchanged.
 pub fn pull(store: &Store, reference: &Reference, options: &Options, map: &IdMap) -> Result<Image> {
-    store.create()?;
+    let store = &store.create()?;
     let lock = lock_and_sweep(store, map)?;
     let platform = options.platform.as_deref().map_or(Ok(Platform::here()), Platform::parse)?;
     let mirror = mirror(options.mirror.as_deref(), &store.root.join("mirror"))?;
@@ -43,7 +43,7 @@ pub fn pull(store: &Store, reference: &Reference, options: &Options, map: &IdMap
     let mut nested = |descriptor: &Descriptor| registry.nested(descriptor);
     let (manifest, json) = manifest::choose(top, &platform, &reference.to_string(), &mut nested)?;
     let (config, layers) = manifest::contents(&json)?;
-    let id = format!("{}{}", config.hex(), map.key());
+    let id = store.name(config.hex(), map);
     let known = image::read_config(store, &id)?;
     let is_new = known.is_none();
     let config = known.map_or_else(|| registry.document(&config), Ok)?;
@@ -55,7 +55,7 @@ pub fn pull(store: &Store, reference: &Reference, options: &Options, map: &IdMap
         let names = plan(store, &image, &layers, map, &mut tasks)?;
         fetch(store, &mut Supply::Registry(&mut registry), &tasks, map, &lock)?;
         sys::step("put");
-        image::put(store, &image.id, &config, &manifest.bytes, &names, map)?;
+        image::put(store, &image, &config, &manifest.bytes, &names, map)?;
     }
     sys::step("put");
     image::link(store, reference, &image.id)?;
@@ -109,7 +109,7 @@ pub fn plan(
     manifest::check_count(layers.len(), diff_ids.len())?;
     let mut names = Vec::new();
     for diff_id in image::stacked(&diff_ids) {
-        let name = format!("{}{}", diff_id.trim_start_matches("sha256:"), map.key());
+        let name = store.name(diff_id.trim_start_matches("sha256:"), map);
         sys::why("if there is one: a layer that is here is not asked for again");
         if !store::exists(store.layers().join(&name))? && !tasks.iter().any(|task| task.name == name) {
             let (descriptor, _) = layers.iter().zip(&diff_ids).find(|(_, id)| *id == diff_id).ok_or_else(no_layer)?;
@@ -128,12 +128,10 @@ pub fn fetch(store: &Store, supply: &mut Supply, tasks: &[Task], map: &IdMap, lo
     let tar = match supply {
         Supply::Registry(_) => {
             sys::step("fetch");
-            check_xattrs(store)?;
             Tar::installed()?
         }
         Supply::Archive(shelf) => {
             sys::step("unpack");
-            check_xattrs(store)?;
             shelf.archive.tar
         }
     };
@@ -156,20 +154,6 @@ fn forget_layers(store: &Store, map: &IdMap, lock: &Fd) {
     if sys::flock(lock, libc::LOCK_EX | libc::LOCK_NB).is_ok() {
         // The refusal is the error to report.
         let _kept_for_rmi = sys::if_possible(|| crate::rmi::collect_garbage(store, map));
-    }
-}
-
-/// Whiteouts of a layer need `user.*` xattrs, and so does an overlay in a user namespace.
-fn check_xattrs(store: &Store) -> Result<()> {
-    sys::why("does the file system carry xattrs? overlayfs needs them in a user namespace");
-    match sys::setxattr(store.layers(), "user.mydocker.probe", b"y") {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP)) => {
-            let place = store.root.display();
-            let error = Error::new(format!("the store {place} is on a file system that carries no user xattrs"));
-            Err(error
-                .hint("a tmpfs before Linux 6.6, NFS, or FAT; MYDOCKER_HOME=DIR puts it elsewhere: ext4, xfs, btrfs"))
-        }
-        probed => probed.context("lsetxattr on the store"),
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::digest::is_hex;
 use crate::error::{printable, Context, Error, Result};
 use crate::idmap::IdMap;
-use crate::image::{is_of_map, lock, read_config};
+use crate::image::{lock, marks_for_map, read_config};
 use crate::json::{self, Json};
 use crate::reference::Reference;
 use crate::state::{self, Listed, Status};
@@ -131,7 +131,7 @@ pub fn collect_garbage(store: &Store, map: &IdMap) -> Result<Vec<String>> {
     for id in contents(store)?.0 {
         used.extend(layers_of(store, &id)?);
     }
-    let unused = |name: &String| is_of_map(name, &key) && !used.contains(name);
+    let unused = |name: &String| marks_for_map(name, &key).is_some() && !used.contains(name);
     let doomed: Vec<String> = names(&store.layers())?.into_iter().filter(unused).collect();
     for layer in &doomed {
         store.remove(&store.layers().join(layer), map)?;

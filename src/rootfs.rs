@@ -16,19 +16,26 @@ use libc::{c_ulong, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDON
 use crate::bundle::{Bundle, Mount, MASKED_DIRECTORIES, MASKED_FILES, READ_ONLY_PATHS};
 use crate::confine;
 use crate::error::{Context, Error, Result};
+use crate::init::Plan;
+use crate::initramfs;
+use crate::merge;
 use crate::store::DEVICES;
 use crate::sys::{self, Fd};
+use crate::whiteout::Marks;
 
-/// Builds the container's root and steps into it. `store` is the store's root, `id` the container's.
-pub fn build(bundle: &Bundle, store: &Path, id: &str) -> Result<()> {
+/// Builds the container's root and steps into it. `layers` is the overlay where the engine had to make it.
+pub fn build(plan: &Plan, layers: Option<Fd>) -> Result<()> {
     // The mounts were inherited shared: what is mounted here would appear on the host,
     // mount_namespaces(7). Private, they are ours alone.
     sys::why("what is mounted from here on stays in this mount namespace");
     sys::mount("", "/", "", MS_REC | MS_PRIVATE, "").context("make / private")?;
-    let root = overlay(bundle, store, id)?;
+    if plan.on_rootfs {
+        initramfs::step_off()?;
+    }
+    let root = tree(plan, layers)?;
     sys::why("from here on the container's places have relative paths");
     sys::chdir(&root).context(format_args!("chdir {}", root.display()))?;
-    bundle.mounts.iter().try_for_each(attach)?;
+    plan.bundle.mounts.iter().try_for_each(attach)?;
     devices()?;
     confine::forbid_user_namespaces(Path::new("proc"))?;
     mask()?;
@@ -36,29 +43,69 @@ pub fn build(bundle: &Bundle, store: &Path, id: &str) -> Result<()> {
     step_into()
 }
 
-/// Stacks the layers, topmost first, below a directory of the container's own. mount(2) takes one page
-/// of options: from inside the image's directory the layers are called `2:1:0`, so 127 of them fit,
-/// and a store whose path has a `:` or `,` in it is not cut there.
-fn overlay(bundle: &Bundle, store: &Path, id: &str) -> Result<PathBuf> {
-    let image = store.join("images").join(&bundle.image);
+/// The layers as one tree, a mount: by overlayfs, or copied into one. Returns where it is, seen from the working
+/// directory.
+fn tree(plan: &Plan, layers: Option<Fd>) -> Result<PathBuf> {
+    let image = plan.store.images().join(&plan.bundle.image);
     sys::why("the image's directory, where its layers have short names");
     sys::chdir(&image).context(format_args!("chdir {}", image.display()))?;
-    let layers: String = (0..bundle.layers).rev().map(|n| format!(":{n}")).collect();
-    let container = Path::new("../../containers").join(id);
-    let place = container.display();
-    // userxattr: overlayfs keeps its marks in user.overlay.*, for trusted.* is closed to a user
-    // namespace (Linux 5.11, overlayfs.rst "User xattr").
-    let options = format!("lowerdir=../../skeleton{layers},upperdir={place}/upper,workdir={place}/work,userxattr");
-    let root = container.join("rootfs");
-    sys::why("the layers are one tree now; writes go to the container's own directory");
-    let mounted = sys::mount("overlay", &root, "overlay", 0, &options);
-    mounted.context(format_args!("mount overlay on {}", root.display())).map_err(overlay_failed)?;
+    let root = Path::new("../../containers").join(plan.id).join("rootfs");
+    let place = root.display();
+    match (layers, plan.marks) {
+        (Some(layers), _) => {
+            sys::why("the layers are one tree now, which the engine has made");
+            sys::move_mount(&layers, &root).context(format_args!("move_mount on {place}"))?;
+        }
+        (None, Marks::Files) => merge::into_one_tree(plan, &root)?,
+        (None, _) => {
+            let options = overlay(plan).map(|(key, value)| format!("{key}={value}")).join(",");
+            sys::why("the layers are one tree now; writes go to the container's own directory");
+            // userxattr: overlayfs keeps its marks in user.overlay.*, for trusted.* is closed to a user
+            // namespace (Linux 5.11, overlayfs.rst "User xattr").
+            match sys::mount("overlay", &root, "overlay", 0, format!("{options},userxattr")) {
+                // This kernel has none.
+                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => merge::into_one_tree(plan, &root)?,
+                mounted => mounted.context(format_args!("mount overlay on {place}")).map_err(overlay_failed)?,
+            }
+        }
+    }
     Ok(root)
+}
+
+/// What overlayfs is told: the layers, topmost first, below the skeleton, and a directory of the container's own.
+/// mount(2) takes one page of options: from inside the image's directory the layers are called `2:1:0`, so 127
+/// of them fit, and a store whose path has a `:` or `,` in it is not cut there.
+fn overlay(plan: &Plan) -> [(&'static str, String); 3] {
+    let layers: String = (0..plan.bundle.layers).rev().map(|n| format!(":{n}")).collect();
+    let skeleton = format!("../../skeleton{}", plan.marks.ending());
+    let own = |name| format!("../../containers/{}/{name}", plan.id);
+    [("lowerdir", format!("{skeleton}{layers}")), ("upperdir", own("upper")), ("workdir", own("work"))]
+}
+
+/// The engine's part where the layers carry marks that are for the host's root alone: it makes the overlay, and the
+/// child, who may not, gets it as a descriptor. Without devices: nothing in it ever was one.
+pub fn mount_for_child(plan: &Plan) -> Result<Option<Fd>> {
+    if plan.marks != Marks::Trusted {
+        return Ok(None);
+    }
+    let image = plan.store.images().join(&plan.bundle.image);
+    sys::why("the image's directory, where its layers have short names");
+    sys::chdir(&image).context(format_args!("chdir {}", image.display()))?;
+    sys::why("the layers become one tree out here: their marks are for the host's root alone");
+    let fs = sys::fsopen("overlay").context("fsopen overlay").map_err(overlay_failed)?;
+    for (key, value) in overlay(plan) {
+        sys::why("as in the options of mount(2)");
+        sys::fsconfig_set(&fs, key, &value).context(format_args!("fsconfig {key}={value}")).map_err(overlay_failed)?;
+    }
+    sys::why("made with these");
+    sys::fsconfig_create(&fs).context("fsconfig: make the overlay").map_err(overlay_failed)?;
+    sys::why("a mount that is attached nowhere yet: the child gets it");
+    sys::fsmount(&fs).context("fsmount").map(Some)
 }
 
 fn overlay_failed(error: Error) -> Error {
     let advice = match error.errno {
-        Some(libc::ENODEV) => "this kernel has no overlayfs: modprobe overlay",
+        Some(libc::ENODEV) => "this kernel has no overlayfs, and these layers are marked for it: modprobe overlay",
         Some(libc::EINVAL) => "the store's file system cannot carry an overlay's upper directory, dmesg says why: set MYDOCKER_HOME to a directory on ext4, xfs, btrfs or tmpfs",
         Some(libc::ENOENT) => "a layer is missing: was the image removed just now? pull it again",
         Some(libc::EPERM) => "overlayfs in a user namespace needs Linux 5.11",
@@ -80,7 +127,7 @@ fn step_into() -> Result<()> {
 pub fn seal(bundle: &Bundle) -> Result<()> {
     if bundle.read_only {
         sys::why("--read-only");
-        sys::mount("", "/", "", MS_REMOUNT | MS_BIND | MS_RDONLY, "").context("remount / read-only")?;
+        sys::mount_root_read_only().context("make / read-only")?;
     }
     Ok(())
 }

@@ -220,6 +220,9 @@ names! {
 /// Some of statfs(2)'s magic numbers.
 pub const FILE_SYSTEM: &[(u64, &str)] = &[
     (libc::TMPFS_MAGIC as u64, "TMPFS_MAGIC"),
+    (crate::initramfs::RAMFS_MAGIC as u64, "RAMFS_MAGIC"),
+    (libc::XFS_SUPER_MAGIC as u64, "XFS_SUPER_MAGIC"),
+    (libc::BTRFS_SUPER_MAGIC as u64, "BTRFS_SUPER_MAGIC"),
     (libc::CGROUP2_SUPER_MAGIC as u64, "CGROUP2_SUPER_MAGIC"),
     (libc::OVERLAYFS_SUPER_MAGIC as u64, "OVERLAYFS_SUPER_MAGIC"),
     (libc::EXT4_SUPER_MAGIC as u64, "EXT2_SUPER_MAGIC"),

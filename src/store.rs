@@ -12,7 +12,7 @@
 //! ```
 //!
 //! An image is named by the digest of its config, a layer by its diff_id, both followed by
-//! [`IdMap::key`]. Everything appears by one rename(2) and is removed by a rename into `tmp` first:
+//! [`IdMap::key`] and [`Marks::ending`]. Everything appears by one rename(2) and is removed by a rename into `tmp` first:
 //! a kill at any moment leaves a whole thing, or nothing that counts.
 
 use std::ffi::{OsStr, OsString};
@@ -23,12 +23,14 @@ use std::path::{Path, PathBuf};
 use crate::error::{Context, Error, Result};
 use crate::idmap::IdMap;
 use crate::sys::{self, Entry, Fd};
-use crate::whiteout::OPAQUE_XATTR;
+use crate::whiteout::{Marks, OPAQUE};
 
-/// The root of the store.
+/// A store.
 #[derive(Debug, Clone)]
 pub struct Store {
     pub root: PathBuf,
+    /// How new layers are marked, known from [`Store::create`].
+    pub marks: Marks,
 }
 
 impl Store {
@@ -50,7 +52,7 @@ impl Store {
             let text = format!("the store {} is no absolute path", root.display());
             return Err(Error::new(text).hint("it comes from MYDOCKER_HOME, or HOME"));
         }
-        Ok(Store { root })
+        Ok(Store { root, marks: Marks::User })
     }
 
     /// A store belongs to whom it serves: what somebody else can write (links to layers, names of containers) would
@@ -68,8 +70,8 @@ impl Store {
         }
     }
 
-    /// Makes what is missing; the skeleton appears by one rename.
-    pub fn create(&self) -> Result<()> {
+    /// Makes what is missing, and finds out what the file system carries; the skeleton appears by one rename.
+    pub fn create(&self) -> Result<Store> {
         self.make_root()?;
         for (dir, reason) in [
             (self.images(), "unless it is there: a directory for each image, a symlink for each reference"),
@@ -80,20 +82,22 @@ impl Store {
             sys::why(reason);
             make_dir(&dir, 0o700)?;
         }
+        let store = Store { root: self.root.clone(), marks: self.probe()? };
         sys::why("if there is one: the layer that lies above those of every image");
-        if exists(self.skeleton())? {
-            return Ok(());
+        if exists(store.skeleton(store.marks))? {
+            return Ok(store);
         }
         let making = self.fresh_tmp("skeleton")?;
-        make_skeleton(&making)?;
+        make_skeleton(&making, store.marks)?;
         sys::why("unless it is there: whole, it appears at once");
-        match sys::rename(&making, self.skeleton()) {
+        match sys::rename(&making, store.skeleton(store.marks)) {
             // Another engine was faster.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ENOTEMPTY)) => {
-                remove_tree(&making).context(format_args!("remove {}", making.display()))
+                remove_tree(&making).context(format_args!("remove {}", making.display()))?;
             }
-            renamed => renamed.context(format_args!("rename {}", making.display())),
+            renamed => renamed.context(format_args!("rename {}", making.display()))?,
         }
+        Ok(store)
     }
 
     /// Makes the store's own directory, and those above it that are missing.
@@ -115,8 +119,36 @@ impl Store {
         Ok(())
     }
 
-    pub fn skeleton(&self) -> PathBuf {
-        self.root.join("skeleton")
+    /// Which xattrs the file system carries, and so how layers are marked. tmpfs before Linux 6.6 has only `trusted.*`,
+    /// which are for root of the first user namespace and its overlay; ramfs has none.
+    fn probe(&self) -> Result<Marks> {
+        sys::why("if possible: overlayfs's marks in a user namespace");
+        if self.carries(Marks::User)? {
+            return Ok(Marks::User);
+        }
+        sys::why("if possible: overlayfs's marks for the host's root (else: files, and no overlay)");
+        if !self.carries(Marks::Trusted)? {
+            return Ok(Marks::Files);
+        }
+        sys::why("if possible: is there an overlayfs to read them? (ENODEV: files, and no overlay)");
+        Ok(if sys::fsopen("overlay").is_ok() { Marks::Trusted } else { Marks::Files })
+    }
+
+    fn carries(&self, marks: Marks) -> Result<bool> {
+        match marks.set(&self.layers(), "probe") {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EPERM)) => Ok(false),
+            set => set.context(format_args!("lsetxattr on {}", self.layers().display())).map(|()| true),
+        }
+    }
+
+    /// The layer above those of every image.
+    pub fn skeleton(&self, marks: Marks) -> PathBuf {
+        self.root.join(format!("skeleton{}", marks.ending()))
+    }
+
+    /// The name of an image or layer whose digest has these digits.
+    pub fn name(&self, digits: &str, map: &IdMap) -> String {
+        format!("{digits}{}{}", map.key(), self.marks.ending())
     }
 
     pub fn images(&self) -> PathBuf {
@@ -180,7 +212,7 @@ fn mapped(map: &IdMap, job: impl Fn() -> Result<()>) -> Result<()> {
         sys::why("now as their root");
         job()
     };
-    map.enter(0, job)?.wait()
+    map.enter(job)?.wait()
 }
 
 /// Devices that every container has (runtime-spec config-linux.md, "Default Devices").
@@ -198,7 +230,7 @@ const DEVICE_LINKS: &[(&str, &str)] = &[
 /// The layer that lies above those of every image: real directories for /proc, /sys and /dev, empty files
 /// for the devices to be bound on. They are opaque, so what an image has under these names, a symbolic
 /// link to somewhere else for one (CVE-2019-19921, CVE-2025-31133), is never seen.
-fn make_skeleton(place: &Path) -> Result<()> {
+fn make_skeleton(place: &Path, marks: Marks) -> Result<()> {
     sys::why("the layer above those of every image, in the making");
     make_dir(place, 0o755)?;
     for name in ["proc", "sys", "dev", "dev/pts", "dev/shm", "dev/mqueue"] {
@@ -206,7 +238,7 @@ fn make_skeleton(place: &Path) -> Result<()> {
         sys::why("a file system of the kernel's is mounted here");
         make_dir(&dir, 0o755)?;
         if !name.contains('/') {
-            set_opaque(&dir)?;
+            set_opaque(&dir, marks)?;
         }
     }
     for name in DEVICES {
@@ -222,18 +254,14 @@ fn make_skeleton(place: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Overlayfs's mark for a directory that hides what lies below it.
-fn set_opaque(dir: &Path) -> Result<()> {
-    sys::why("overlayfs's mark: what an image has under this name is never seen (CVE-2019-19921)");
-    match sys::setxattr(dir, OPAQUE_XATTR, b"y") {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EPERM)) => {
-            let place = dir.display();
-            Err(error).context(format_args!("lsetxattr user.overlay.opaque on {place}")).map_err(|error| {
-                error.hint("the store's file system carries no user xattrs (ramfs; tmpfs before Linux 6.6), which overlayfs needs: set MYDOCKER_HOME to a directory on ext4, xfs, btrfs or tmpfs")
-            })
-        }
-        set => set.context(format_args!("lsetxattr user.overlay.opaque on {}", dir.display())),
+/// Marks a directory that hides what lies below it.
+fn set_opaque(dir: &Path, marks: Marks) -> Result<()> {
+    sys::why("a mark: what an image has under this name is never seen (CVE-2019-19921)");
+    match marks {
+        Marks::Files => sys::mknod(dir.join(OsStr::from_bytes(OPAQUE)), libc::S_IFREG | 0o600, 0),
+        _ => marks.set(dir, "opaque"),
     }
+    .context(format_args!("mark {} opaque", dir.display()))
 }
 
 /// 48 random bits in 12 hex digits, as docker shortens its ids to.

@@ -736,6 +736,16 @@ pub fn mount(
     result.map(drop)
 }
 
+/// chroot(2): `path` becomes what `/` means to this process and those that it makes.
+#[track_caller]
+pub fn chroot(path: &str) -> io::Result<()> {
+    let c = cstr(path)?;
+    // SAFETY: the C string outlives the call.
+    let result = check(unsafe { libc::chroot(c.as_ptr()) });
+    tell("chroot", &[&text(&c)], &result);
+    result.map(drop)
+}
+
 /// pivot_root(2): `new` becomes `/`, the old root is stacked at `old`.
 #[track_caller]
 pub fn pivot_root(new: &str, old: &str) -> io::Result<()> {
@@ -744,6 +754,12 @@ pub fn pivot_root(new: &str, old: &str) -> io::Result<()> {
     let result = check(unsafe { libc::syscall(libc::SYS_pivot_root, n.as_ptr(), o.as_ptr()) });
     tell("pivot_root", &[&text(&n), &text(&o)], &result);
     result.map(drop)
+}
+
+/// mount_setattr(2) (Linux 5.12): the mount at `/` becomes read-only; what else it is stays.
+#[track_caller]
+pub fn mount_root_read_only() -> io::Result<()> {
+    mount_setattr_read_only(libc::AT_FDCWD, Path::new("/"), 0)
 }
 
 /// mount_setattr(2) (Linux 5.12): a mount and all below it become read-only; what else they are stays.
@@ -782,6 +798,63 @@ pub fn open_tree_clone(path: impl AsRef<Path>) -> io::Result<Fd> {
     let result = check(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, c.as_ptr(), flags) });
     tell("open_tree", &[&At(libc::AT_FDCWD), &text(&c), &"OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC"], &result);
     owned(result)
+}
+
+/// fsopen(2) (Linux 5.2): the beginning of a new instance of a file system, to be configured step by step.
+#[track_caller]
+pub fn fsopen(kind: &str) -> io::Result<Fd> {
+    const FSOPEN_CLOEXEC: c_int = 1;
+    let c = cstr(kind)?;
+    // SAFETY: the C string outlives the call.
+    let result = check(unsafe { libc::syscall(libc::SYS_fsopen, c.as_ptr(), FSOPEN_CLOEXEC) });
+    tell("fsopen", &[&text(&c), &"FSOPEN_CLOEXEC"], &result);
+    owned(result)
+}
+
+/// fsconfig(2): one option of it.
+#[track_caller]
+pub fn fsconfig_set(fs: &Fd, key: &str, value: &str) -> io::Result<()> {
+    const FSCONFIG_SET_STRING: c_int = 1;
+    let (k, v) = (cstr(key)?, cstr(value)?);
+    let (key, value) = (k.as_ptr(), v.as_ptr());
+    // SAFETY: both C strings outlive the call.
+    let result = check(unsafe { libc::syscall(libc::SYS_fsconfig, fs.0, FSCONFIG_SET_STRING, key, value, 0) });
+    tell("fsconfig", &[fs, &"FSCONFIG_SET_STRING", &text(&k), &text(&v), &0], &result);
+    result.map(drop)
+}
+
+/// fsconfig(2): with these options it is made.
+#[track_caller]
+pub fn fsconfig_create(fs: &Fd) -> io::Result<()> {
+    const FSCONFIG_CMD_CREATE: c_int = 6;
+    let none = std::ptr::null::<u8>();
+    // SAFETY: NULL is what this command wants.
+    let result = check(unsafe { libc::syscall(libc::SYS_fsconfig, fs.0, FSCONFIG_CMD_CREATE, none, none, 0) });
+    tell("fsconfig", &[fs, &"FSCONFIG_CMD_CREATE", &"NULL", &"NULL", &0], &result);
+    result.map(drop)
+}
+
+/// fsmount(2) without devices: a mount of it, attached nowhere.
+#[track_caller]
+pub fn fsmount(fs: &Fd) -> io::Result<Fd> {
+    const FSMOUNT_CLOEXEC: c_int = 1;
+    let attributes = libc::MOUNT_ATTR_NODEV as c_int;
+    // SAFETY: integers only.
+    let result = check(unsafe { libc::syscall(libc::SYS_fsmount, fs.0, FSMOUNT_CLOEXEC, attributes) });
+    tell("fsmount", &[fs, &"FSMOUNT_CLOEXEC", &"MOUNT_ATTR_NODEV"], &result);
+    owned(result)
+}
+
+/// move_mount(2): attaches it.
+#[track_caller]
+pub fn move_mount(mount: &Fd, path: impl AsRef<Path>) -> io::Result<()> {
+    const MOVE_MOUNT_F_EMPTY_PATH: c_int = 4;
+    let c = cstr(path.as_ref())?;
+    let (from, at, flags) = (c"".as_ptr(), libc::AT_FDCWD, MOVE_MOUNT_F_EMPTY_PATH);
+    // SAFETY: both C strings outlive the call.
+    let result = check(unsafe { libc::syscall(libc::SYS_move_mount, mount.0, from, at, c.as_ptr(), flags) });
+    tell("move_mount", &[mount, &Text(b""), &At(at), &text(&c), &"MOVE_MOUNT_F_EMPTY_PATH"], &result);
+    result.map(drop)
 }
 
 // ---- processes ----

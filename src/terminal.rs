@@ -8,6 +8,7 @@
 //! [`make`] is the child's part, [`RawMode`] and [`Relay`] are the engine's.
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::sync::Mutex;
 
 use crate::error::{Context, Result};
@@ -102,8 +103,9 @@ fn restore() {
 pub struct Relay {
     /// `None` once the caller's terminal has hung up, or the container's is closed.
     master: Option<Fd>,
-    /// The caller's terminal, opened anew: the flag not to wait would hold for everybody who shares the old one.
-    screen: Fd,
+    /// The caller's terminal, opened anew: the flag not to wait would hold for everybody who shares the old one. Where
+    /// it is another user's (su), the old one, and a write may wait. It stays open either way.
+    screen: ManuallyDrop<Fd>,
     /// Typed, and not taken by the container's terminal yet.
     typed: Vec<u8>,
     /// Written by the container, and not taken by the caller's terminal yet.
@@ -122,9 +124,10 @@ impl Relay {
     pub fn new(master: Fd) -> Result<Relay> {
         sys::why("no write to it may wait");
         sys::set_nonblocking(&master).context("fcntl(F_SETFL)")?;
-        sys::why("the caller's terminal, to be written without waiting");
+        sys::why("if possible: the caller's terminal, not to wait at each write (EACCES after su: it waits)");
         let screen = sys::open("/proc/self/fd/1", libc::O_WRONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0)
-            .context("open the terminal of standard output")?;
+            .unwrap_or_else(|_| sys::inherited(STDOUT));
+        let screen = ManuallyDrop::new(screen);
         Ok(Relay { master: Some(master), screen, typed: Vec::new(), shown: Vec::new() })
     }
 

@@ -4,6 +4,9 @@
 //! layers below have in it (image-spec layer.md, "Whiteouts"). Overlayfs wants a character device 0/0
 //! called NAME, and an xattr on the directory. [`convert_all`] walks over an unpacked layer and turns
 //! the ones into the others, inside the user namespace, where mknod(2) of 0/0 is allowed to all.
+//!
+//! Which xattr depends on what the store's file system carries, and on who we are: [`Marks`]. Where it carries
+//! none, there will be no overlay, and the archive's own marks stay for merge.rs.
 
 use std::ffi::OsStr;
 use std::io;
@@ -18,12 +21,73 @@ use crate::sys::{self, Entry, Stat};
 /// More bytes of names than these are not held in memory.
 const MAX_PENDING: usize = 64 << 20;
 
-const PREFIX: &[u8] = b".wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
+pub const PREFIX: &[u8] = b".wh.";
+pub const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// How the layers of a store say what is gone, and what else there is to say of a directory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Marks {
+    /// As overlayfs reads them in a user namespace, in `user.overlay.*` (overlayfs.rst, "User xattr").
+    User,
+    /// As overlayfs reads them for the host's root, in `trusted.overlay.*`: tmpfs has no others before Linux 6.6.
+    Trusted,
+    /// As they came, in files `.wh.*`: the file system carries no xattrs (ramfs), or only the host's root
+    /// might set them.
+    Files,
+}
+
+/// The marks, and what the name of a layer or image with them ends with.
+const ENDINGS: &[(Marks, &str)] = &[(Marks::User, ""), (Marks::Trusted, ".trusted"), (Marks::Files, ".files")];
+
+impl Marks {
+    /// What the name of a layer or image with these marks ends with.
+    pub fn ending(self) -> &'static str {
+        ENDINGS.iter().find(|(marks, _)| *marks == self).map_or("", |(_, ending)| ending)
+    }
+
+    /// The marks of what has a name with this ending.
+    pub fn of_ending(ending: &str) -> Option<Marks> {
+        ENDINGS.iter().find(|(_, known)| *known == ending).map(|(marks, _)| *marks)
+    }
+
+    /// Where such a mark is kept: `opaque` is overlayfs's, the others are ours, parents.rs. `None`: nowhere.
+    pub fn xattr(self, name: &str) -> Option<String> {
+        match self {
+            Marks::User => Some(format!("user.overlay.{name}")),
+            Marks::Trusted => Some(format!("trusted.overlay.{name}")),
+            Marks::Files => None,
+        }
+    }
+
+    /// Sets a mark on a directory.
+    pub fn set(self, dir: &Path, name: &str) -> io::Result<()> {
+        self.xattr(name).map_or(Ok(()), |xattr| sys::setxattr(dir, &xattr, b"y"))
+    }
+
+    /// Whether a directory has a mark. ENODATA: it has not.
+    pub fn has(self, dir: &Path, name: &str) -> bool {
+        self.xattr(name).is_some_and(|xattr| sys::getxattr(dir, &xattr).is_ok_and(|value| value == b"y"))
+    }
+
+    /// Whether a directory of a layer shows nothing of the layers below it.
+    pub fn is_opaque(self, dir: &Path) -> bool {
+        match self {
+            Marks::Files => sys::lstat(dir.join(OsStr::from_bytes(OPAQUE))).is_ok(),
+            _ => self.has(dir, "opaque"),
+        }
+    }
+
+    /// Whether a file beside it hides `path` in the layers below. (Overlayfs's own mark stands in its place.)
+    pub fn hide(self, layer: &Path, path: &str) -> bool {
+        let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+        sys::why_else("if possible: a mark beside it");
+        self == Marks::Files && sys::lstat(layer.join(dir).join(format!(".wh.{name}"))).is_ok()
+    }
+}
 
 /// Turns the whiteouts of a layer, unpacked in `root`, into those of overlayfs. No symbolic link is
 /// followed, nothing recurses. On the way it marks the directories that the archive does not list.
-pub fn convert_all(root: &Path) -> Result<()> {
+pub fn convert_all(root: &Path, kind: Marks) -> Result<()> {
     let mut pending = vec![root.to_path_buf()];
     let mut held = pending[0].as_os_str().len();
     while let Some(dir) = pending.pop() {
@@ -53,8 +117,8 @@ pub fn convert_all(root: &Path) -> Result<()> {
                 return Err(Error::new("the layer is refused: too many names"));
             }
         }
-        convert_marks(&dir, &marks, &before)?;
-        parents::mark(root, &dir, &before).context(shown(&dir))?;
+        convert_marks(&dir, &marks, &before, kind)?;
+        parents::mark(root, &dir, &before, kind).context(shown(&dir))?;
     }
     Ok(())
 }
@@ -77,51 +141,64 @@ fn shown(path: &Path) -> String {
     }
 }
 
-fn convert_marks(dir: &Path, marks: &[Entry], before: &Stat) -> Result<()> {
+fn convert_marks(dir: &Path, marks: &[Entry], before: &Stat, kind: Marks) -> Result<()> {
     if marks.is_empty() {
         return Ok(());
     }
     for mark in marks {
-        convert(dir, mark).context(format_args!("whiteout {}", shown(&dir.join(&mark.name))))?;
+        convert(dir, mark, kind).context(format_args!("whiteout {}", shown(&dir.join(&mark.name))))?;
     }
     // The directory's time is the image's, not that of our changes.
     sys::set_times(dir, before).context(format_args!("utimensat {}", shown(dir)))
 }
 
-fn convert(dir: &Path, mark: &Entry) -> Result<()> {
+fn convert(dir: &Path, mark: &Entry, kind: Marks) -> Result<()> {
     let path = dir.join(&mark.name);
+    let hides = hides(&mark.name).ok_or_else(|| Error::new("the layer is refused: a whiteout of no name"))?;
+    if kind == Marks::Files && hides != Hides::Nothing {
+        return Ok(()); // merge.rs will obey it as it is
+    }
     match mark.kind {
         libc::S_IFDIR => store::remove_tree(&path),
         _ => sys::unlink(&path),
     }
     .context("unlink")?;
-    let mark = mark.name.as_bytes();
-    let hidden = OsStr::from_bytes(&mark[PREFIX.len()..]);
-    match hidden.as_bytes() {
-        _ if mark == OPAQUE => return set_opaque(dir),
-        b"" | b"." | b".." => return Err(Error::new("the layer is refused: a whiteout of no name")),
-        // Other names of this kind are aufs's own notes.
-        reserved if reserved.starts_with(PREFIX) => return Ok(()),
-        _ => {}
-    }
-    let path = dir.join(hidden);
+    let path = match hides {
+        Hides::Below => return kind.set(dir, "opaque").context("lsetxattr"),
+        Hides::Nothing => return Ok(()),
+        Hides::Name(name) => dir.join(name),
+    };
     match sys::mknod(&path, libc::S_IFCHR, 0) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => return made.context("mknod"),
     }
     // The layer brings something of that name itself, and that hides what was below, unless both
     // are directories.
-    if sys::lstat(&path).context("lstat")?.is_dir() {
-        set_opaque(&path)?;
+    match sys::lstat(&path).context("lstat")?.is_dir() {
+        true => kind.set(&path, "opaque").context("lsetxattr"),
+        false => Ok(()),
     }
-    Ok(())
 }
 
-/// Overlayfs's mark of a directory that shows nothing of the layers below it.
-pub const OPAQUE_XATTR: &str = "user.overlay.opaque";
+/// What a name that begins with [`PREFIX`] hides.
+#[derive(Debug, PartialEq)]
+pub enum Hides<'a> {
+    /// All that the layers below have in the directory.
+    Below,
+    /// What they have there under this name.
+    Name(&'a OsStr),
+    /// Names such as `.wh..wh.plnk` are aufs's own notes.
+    Nothing,
+}
 
-fn set_opaque(dir: &Path) -> Result<()> {
-    sys::setxattr(dir, OPAQUE_XATTR, b"y").context("lsetxattr")
+/// What such a mark hides; `None` if it has no name to hide.
+pub fn hides(mark: &OsStr) -> Option<Hides<'_>> {
+    match &mark.as_bytes()[PREFIX.len()..] {
+        _ if mark.as_bytes() == OPAQUE => Some(Hides::Below),
+        b"" | b"." | b".." => None,
+        reserved if reserved.starts_with(PREFIX) => Some(Hides::Nothing),
+        name => Some(Hides::Name(OsStr::from_bytes(name))),
+    }
 }
 
 #[cfg(test)]
@@ -145,15 +222,15 @@ mod tests {
         }
         let time = || std::fs::metadata(root.join("a")).unwrap().modified().unwrap();
         let before = time();
-        convert_all(&root).unwrap();
-        let opaque = |dir: &str| sys::getxattr(root.join(dir), OPAQUE_XATTR).is_ok();
+        convert_all(&root, Marks::User).unwrap();
+        let opaque = |dir: &str| Marks::User.is_opaque(&root.join(dir));
         assert!(sys::lstat(root.join("a/gone")).unwrap().is_whiteout());
         assert!(opaque("a/own") && opaque("opaque") && !opaque("a"));
         assert_eq!(time(), before);
         assert!(marks[..4].iter().all(|mark| !store::exists(root.join(mark)).unwrap()));
         assert!(store::exists(root.join("a/file")).unwrap() && store::exists(outside.join(".wh.victim")).unwrap());
         std::fs::write(root.join(".wh."), "").unwrap();
-        assert!(convert_all(&root).unwrap_err().message.contains("no name"));
+        assert!(convert_all(&root, Marks::User).unwrap_err().message.contains("no name"));
         store::remove_tree(&scratch).unwrap();
     }
 }

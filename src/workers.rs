@@ -276,7 +276,7 @@ fn make(teller: &Teller, task: &Task, supply: &mut Supply, site: &Site) -> std::
     }
     sys::step("unpack");
     teller.tell(STATE, "unpacking");
-    let target = Target { dir: &making, tar: site.tar, map };
+    let target = Target { dir: &making, tar: site.tar, map, marks: store.marks };
     let nodes = match supply {
         Supply::Registry(_) => {
             let digest = Some(task.descriptor.digest.as_str());
