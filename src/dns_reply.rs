@@ -12,6 +12,7 @@ use crate::dns_query::MAX_UDP_REPLY;
 use crate::dns_record::{rcode_name, type_name};
 use crate::dns_tcp::Clients;
 use crate::error::{Context, Result};
+use crate::order;
 use crate::sys::{self, Datagrams, Fd};
 
 /// Replies in one sendmmsg.
@@ -101,7 +102,7 @@ impl Replies {
     /// Everything goes out; then there is time to wait again.
     pub fn flush(&mut self, epoll: &Fd, now: u64) {
         self.flush_datagrams();
-        self.touched.sort_unstable();
+        order::sort_by(&mut self.touched, usize::cmp);
         self.touched.dedup();
         while let Some(number) = self.touched.pop() {
             self.clients.settle(number, epoll, now);

@@ -82,6 +82,7 @@ mod dns_index; // by hash, and in a row
 // The ground:
 mod error; // what was tried, on what, and what to do
 mod json; // RFC 8259
+mod order; // sorted lists
 mod tell; // the narrator: -v
 mod show; // how the arguments of system calls look
 mod sys; // system calls: the only unsafe

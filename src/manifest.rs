@@ -7,6 +7,7 @@
 use crate::digest::is_digest;
 use crate::error::{printable, Error, Result};
 use crate::json::{self, Json};
+use crate::order;
 
 /// The documents we can read, for an `Accept` header: indexes, then manifests, OCI's first.
 pub const MEDIA_TYPES: &[(&str, Shape)] = &[
@@ -289,7 +290,7 @@ fn candidates<'a>(index: &'a Json, platform: &Platform) -> Vec<&'a Json> {
             named => platform.rank(named).map(|rank| (rank, entry)),
         })
         .collect();
-    ranked.sort_by_key(|(rank, _)| *rank); // stable: of equals the first one counts, as in docker
+    order::sort_by_key(&mut ranked, |(rank, _)| *rank); // stable: of equals the first one counts, as in docker
     ranked.into_iter().map(|(_, entry)| entry).collect()
 }
 

@@ -12,6 +12,7 @@ use getopts::{Matches, Options, ParsingStyle};
 use crate::bundle::{Mount, Network, NETWORKS};
 use crate::cgroup::{Limits, DEFAULT_PIDS};
 use crate::error::{Context, Error, Result};
+use crate::order;
 use crate::sys;
 
 /// Options that have been read, and the arguments behind them as they were.
@@ -310,7 +311,7 @@ fn mounts(matches: &Matches) -> Result<Vec<Mount>> {
     let volumes = matches.opt_strs("volume").into_iter().map(|text| volume(&text));
     let mut all: Vec<Mount> = tmpfs.chain(volumes).collect::<Result<_>>()?;
     // What lies deeper is mounted later, however the options were ordered: else it would be covered.
-    all.sort_by_key(|mount| mount.destination.components().count());
+    order::sort_by_key(&mut all, |mount| mount.destination.components().count());
     Ok(all)
 }
 

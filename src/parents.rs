@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Result};
 use crate::idmap::IdMap;
+use crate::order;
 use crate::sys::{self, Stat};
 use crate::whiteout::Marks;
 
@@ -110,7 +111,7 @@ fn marked_in(layer: &Path, marked: &mut Vec<PathBuf>, marks: Marks) -> io::Resul
 /// Makes directories, and those they lie in, as the layers have them.
 fn make(top: &Path, marked: &[PathBuf], layers: usize, marks: Marks) -> Result<()> {
     let mut all: Vec<&Path> = marked.iter().flat_map(|path| parts(path)).collect();
-    all.sort(); // parents come before what is in them
+    order::sort_by(&mut all, |a, b| a.cmp(b)); // parents come before what is in them
     all.dedup();
     sys::why("the image's own layer, on top of the others");
     sys::mkdir(top, 0o700).context("mkdir")?;

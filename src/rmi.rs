@@ -12,6 +12,7 @@ use crate::error::{printable, Context, Error, Result};
 use crate::idmap::IdMap;
 use crate::image::{lock, marks_for_map, read_config};
 use crate::json::{self, Json};
+use crate::order;
 use crate::reference::Reference;
 use crate::state::{self, Listed, Status};
 use crate::store::{self, Store};
@@ -34,7 +35,7 @@ struct Entry {
 pub fn table(store: &Store) -> Result<String> {
     sys::step("store");
     let mut entries = list(store)?;
-    entries.sort_by_key(|entry| std::cmp::Reverse(entry.created));
+    order::sort_by_key(&mut entries, |entry| std::cmp::Reverse(entry.created));
     let now = sys::now();
     let mut rows = vec![["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"].map(str::to_string)];
     for Entry { repository, tag, id, created, size } in entries {
@@ -164,7 +165,7 @@ fn names(dir: &Path) -> Result<Vec<String>> {
         entries => entries.context(format_args!("list {}", dir.display()))?,
     };
     let mut names: Vec<String> = entries.iter().map(|entry| entry.name.to_string_lossy().into_owned()).collect();
-    names.sort();
+    order::sort_by(&mut names, String::cmp);
     Ok(names)
 }
 

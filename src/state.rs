@@ -12,6 +12,7 @@ use crate::cgroup;
 use crate::error::{printable, Context, Error, Result};
 use crate::idmap::IdMap;
 use crate::json::{self, object, Json};
+use crate::order;
 use crate::store::{self, Store};
 use crate::sys::{self, Fd, Pid};
 
@@ -151,7 +152,8 @@ pub fn list(store: &Store) -> Result<Vec<Listed>> {
             all.push(look(&dir.join(id), id));
         }
     }
-    all.sort_by_key(|listed| std::cmp::Reverse(listed.bundle.as_ref().map_or(0, |bundle| bundle.created)));
+    let age = |listed: &Listed| std::cmp::Reverse(listed.bundle.as_ref().map_or(0, |bundle| bundle.created));
+    order::sort_by_key(&mut all, age);
     Ok(all)
 }
 

@@ -20,6 +20,7 @@ use crate::error::{Context, Error, Result};
 use crate::idmap::IdMap;
 use crate::layer::{self, Source, Tar, Target};
 use crate::manifest::Descriptor;
+use crate::order;
 use crate::progress::{Progress, DOWNLOADING};
 use crate::registry::Registry;
 use crate::rmi::human_size;
@@ -90,7 +91,7 @@ pub fn fetch_all(tasks: &[Task], supply: &mut Supply, site: &Site) -> std::resul
     let mut progress = Progress::new(tasks, site.store);
     // The largest first: the end comes sooner when no large one is left for the end.
     let mut queue: Vec<usize> = (0..tasks.len()).collect();
-    queue.sort_by_key(|task| tasks[*task].descriptor.size);
+    order::sort_by_key(&mut queue, |task| tasks[*task].descriptor.size);
     let mut workers: Vec<Worker> = Vec::new();
     let mut work = || -> std::result::Result<(), Unfinished> {
         loop {
