@@ -70,6 +70,17 @@ traced 125 'run, no such option' run --no-such-option busybox
 # Before Linux 5.2 there is no open_tree(2); the engine that is executed sealed is then a copy in memory.
 inject=open_tree:error=EPERM traced 0 'run, a sealed copy of the engine' "${none[@]}" busybox true
 like '  it is one' "$(<"$room/lines")" '^child +memfd_create\(.*MFD_ALLOW_SEALING.* = [0-9]'
+# A store whose file system has no user.* xattrs, and one without any: the engine makes the overlay, tar the tree.
+try env MYDOCKER_HOME="$room/trusted" strace -f -o "$room/silent" -P "$room/trusted/layers" \
+    --inject=lsetxattr:error=EOPNOTSUPP:when=1 "$mydocker" pull test/layers
+MYDOCKER_HOME=$room/trusted traced 0 'run, the engine makes the overlay' "${none[@]}" test/layers true
+like '  it does' "$(<"$room/lines")" '^engine +fsmount\('
+mkdir "$room/ramfs"
+mount -t ramfs none "$room/ramfs"
+MYDOCKER_HOME=$room/ramfs/store traced 0 'pull, marks in files' pull test/layers
+MYDOCKER_HOME=$room/ramfs/store traced 0 'run, the layers are merged' "${none[@]}" --read-only test/layers true
+like '  they are' "$(<"$room/lines")" 'what a higher layer hides'
+umount "$room/ramfs"
 # Few descriptors: somewhere pipe2, socketpair or openat fails. The failed call agrees, too.
 for descriptors in 5 6 7; do
     traced '[0-9]+' "run with $descriptors descriptors" "${none[@]}" busybox true

@@ -248,7 +248,7 @@ impl Run<'_> {
         write_bundle(container, self.image, self.bundle)?;
         drop(lock); // from here on `rmi` sees that the image is in use
         container.running(running.pid)?;
-        let layers = rootfs::mount_for_child(&self.plan(&running.cgroups))?;
+        let layers = rootfs::prepare(&self.plan(&running.cgroups))?;
         sys::why("ids and directory are there: the child can build");
         sys::send_message(&running.control, say::BUILD, layers.as_ref()).or_else(child_is_gone)?;
         drop(layers);

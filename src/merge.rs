@@ -4,17 +4,17 @@
 //! a copy of its image: the layers one upon the other, the lowest first, then the skeleton (store.rs), then what the
 //! engine has written for this container. It costs the image's size in time and room for each container.
 //!
-//! The child does it, as root of its user namespace. What is there already gives way first: whatever a whiteout or an
-//! opaque directory hides, and whatever is no directory on both sides. So wherever the layer has a directory there
-//! is a directory or nothing, and tar, which copies the layer, never meets a symbolic link on its way
-//! (CVE-2025-45582). [`into_one_tree`] is the whole of it.
+//! A process of the engine's does it, as root of a user namespace like the container's. What is there already gives
+//! way first: whatever a whiteout or an opaque directory hides, and whatever is no directory on both sides. So
+//! wherever the layer has a directory there is a directory or nothing, and tar, which copies the layer, never meets a
+//! symbolic link on its way (CVE-2025-45582). [`into_one_tree`] is the whole of it.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{not_started, Context, Error, Result};
+use crate::idmap::IdMap;
 use crate::init::Plan;
 use crate::layer::Tar;
 use crate::parents;
@@ -22,23 +22,29 @@ use crate::store;
 use crate::sys::{self, Entry, Program, Stat};
 use crate::whiteout::{self, Hides, Marks};
 
-/// Copies the layers of the image in the working directory to `root`, and makes that a mount.
-pub fn into_one_tree(plan: &Plan, root: &Path) -> Result<()> {
+/// Copies the layers of the image into the container's `rootfs`.
+pub fn into_one_tree(plan: &Plan) -> Result<()> {
     let tar = Tar::installed()?;
-    let own = PathBuf::from("../../containers").join(plan.id).join("upper");
-    let skeleton = PathBuf::from(format!("../../skeleton{}", plan.marks.ending()));
-    // The dot: it is what the link leads to.
-    let layers = (0..plan.bundle.layers).map(|number| PathBuf::from(number.to_string()).join("."));
-    for layer in layers.chain([skeleton, own]) {
-        sys::fold("what a higher layer hides or replaces goes", || make_way(&layer, root, plan.marks))
-            .and_then(|seen| {
-                copy(&layer, root, tar, plan)?;
-                sys::fold("the layer's marks are not for the container", || seen.settle(&layer, root))
-            })
-            .context(format_args!("merge layer {} into {}", layer.display(), root.display()))?;
-    }
-    sys::why("a mount of its own: pivot_root(2) wants one");
-    sys::mount(root, root, "", libc::MS_BIND, "").context(format_args!("bind {} on itself", root.display()))
+    sys::why("the owners are those of the namespace");
+    let job = plan.map.enter(|| {
+        let image = plan.store.images().join(&plan.bundle.image);
+        sys::why("the image's directory, where its layers have short names");
+        sys::chdir(&image).context(format_args!("chdir {}", image.display()))?;
+        let own = Path::new("../../containers").join(plan.id);
+        let skeleton = PathBuf::from(format!("../../skeleton{}", plan.marks.ending()));
+        // The dot: it is what the link leads to.
+        let layers = (0..plan.bundle.layers).map(|number| PathBuf::from(number.to_string()).join("."));
+        let root = own.join("rootfs");
+        layers.chain([skeleton, own.join("upper")]).try_for_each(|layer| add(&layer, &root, tar, plan.map))
+    });
+    job?.wait()
+}
+
+/// One layer more.
+fn add(layer: &Path, root: &Path, tar: Tar, map: &IdMap) -> Result<()> {
+    let seen = sys::fold("what a higher layer hides or replaces goes", || make_way(layer, root))?;
+    copy(layer, root, tar, map)?;
+    sys::fold("the layer's marks are not for the container", || seen.settle(layer, root))
 }
 
 /// What tar is going to copy and should not have: to be put right afterwards.
@@ -52,52 +58,37 @@ struct Seen {
 
 /// Removes from `root` what `layer` hides or replaces. Directories first, what is in them after: so no link of
 /// `root` is ever on the way.
-fn make_way(layer: &Path, root: &Path, marks: Marks) -> Result<Seen> {
+fn make_way(layer: &Path, root: &Path) -> Result<Seen> {
     let mut seen = Seen::default();
     let mut pending = vec![PathBuf::new()];
     while let Some(dir) = pending.pop() {
         let (from, to) = (layer.join(&dir), root.join(&dir));
         let before = there(&to)?;
-        if marks.is_opaque(&from) && before.is_some() {
+        if Marks::Files.is_opaque(&from) && before.is_some() {
             empty(&to)?;
         }
         let stat = sys::lstat(&from).context(format_args!("lstat {}", from.display()))?;
-        if parents::is_implied(&from, &stat, marks) {
+        if parents::is_implied(&stat) {
             seen.implied.push((dir.clone(), before));
         }
         for entry in sys::list_path(&from).context(format_args!("list {}", from.display()))? {
-            let path = to.join(hidden_name(&from, &entry, marks)?.unwrap_or(&entry.name));
-            let is_mark = hidden_name(&from, &entry, marks)?.is_some() || is_mark_file(&entry, marks);
-            let is_dir = entry.kind == libc::S_IFDIR && !is_mark;
-            match there(&path)? {
-                Some(old) if !(old.is_dir() && is_dir) => remove(&path, &old)?,
+            let mark = entry.name.as_bytes().starts_with(whiteout::PREFIX);
+            let (name, is_dir) = match mark.then(|| whiteout::hides(&entry.name)).flatten() {
+                Some(Hides::Name(name)) => (name, false),
+                _ => (entry.name.as_os_str(), entry.kind == libc::S_IFDIR && !mark),
+            };
+            match there(&to.join(name))? {
+                Some(old) if !(old.is_dir() && is_dir) => remove(&to.join(name), &old)?,
                 _ => {}
             }
-            match (is_mark, is_dir) {
-                (true, _) => seen.marks.push((dir.clone(), entry)),
-                (false, true) => pending.push(dir.join(&entry.name)),
-                (false, false) => {}
+            if is_dir {
+                pending.push(dir.join(&entry.name));
+            } else if mark {
+                seen.marks.push((dir.clone(), entry));
             }
         }
     }
     Ok(seen)
-}
-
-/// The name that an entry hides, if it is a whiteout: a file `.wh.NAME`, or overlayfs's device 0/0.
-fn hidden_name<'a>(dir: &Path, entry: &'a Entry, marks: Marks) -> Result<Option<&'a OsStr>> {
-    if marks != Marks::Files {
-        let is_device = entry.kind == libc::S_IFCHR;
-        let is_whiteout = is_device && sys::lstat(dir.join(&entry.name)).context("lstat a device")?.is_whiteout();
-        return Ok(is_whiteout.then_some(&entry.name));
-    }
-    match is_mark_file(entry, marks).then(|| whiteout::hides(&entry.name)).flatten() {
-        Some(Hides::Name(name)) => Ok(Some(name)),
-        _ => Ok(None),
-    }
-}
-
-fn is_mark_file(entry: &Entry, marks: Marks) -> bool {
-    marks == Marks::Files && entry.name.as_bytes().starts_with(whiteout::PREFIX)
 }
 
 fn there(path: &Path) -> Result<Option<Stat>> {
@@ -123,7 +114,7 @@ fn empty(dir: &Path) -> Result<()> {
 }
 
 /// `tar -c | tar -x`: files, links, owners, modes, times, and the xattrs that tar keeps.
-fn copy(layer: &Path, root: &Path, tar: Tar, plan: &Plan) -> Result<()> {
+fn copy(layer: &Path, root: &Path, tar: Tar, map: &IdMap) -> Result<()> {
     sys::why("from one tar to the other");
     let (reader, writer) = sys::pipe2().context("pipe2")?;
     let start = |arguments, streams: [Option<&_>; 3]| {
@@ -133,8 +124,12 @@ fn copy(layer: &Path, root: &Path, tar: Tar, plan: &Plan) -> Result<()> {
     sys::why("the layer as an archive");
     let from = start(tar.copy_from(layer), [None, Some(&writer), None])?;
     drop(writer);
+    // So that -v tells of one tar after the other.
+    sys::why("until it has begun");
+    let mut begun = [libc::pollfd { fd: reader.raw(), events: libc::POLLIN, revents: 0 }];
+    sys::poll(&mut begun, -1).context("poll")?;
     sys::why("the archive as files of the container");
-    let to = start(tar.copy_to(root, plan.map), [Some(&reader), None, None])?;
+    let to = start(tar.copy_to(root, map), [Some(&reader), None, None])?;
     drop(reader);
     for pid in [from, to] {
         sys::why("half a copy is none");

@@ -44,12 +44,9 @@ pub fn mark(root: &Path, dir: &Path, stat: &Stat, marks: Marks) -> Result<()> {
     Ok(())
 }
 
-/// Whether a directory of a layer is one that tar made on its own.
-pub fn is_implied(dir: &Path, stat: &Stat, marks: Marks) -> bool {
-    match marks {
-        Marks::Files => stat.mode() == IMPLIED_MODE,
-        _ => marks.has(dir, IMPLIED),
-    }
+/// Whether tar made a directory on its own, where only its mode says so.
+pub fn is_implied(stat: &Stat) -> bool {
+    stat.mode() == IMPLIED_MODE
 }
 
 /// Makes the directory `<layers>` in the image directory `image`, on top of the links `0..layers`. Where layers are

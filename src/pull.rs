@@ -33,7 +33,7 @@ pub struct Options {
 
 /// Brings an image into the store, or finds that it is there unchanged.
 pub fn pull(store: &Store, reference: &Reference, options: &Options, map: &IdMap) -> Result<Image> {
-    let store = &store.create()?;
+    let store = &store.create(map)?;
     let lock = lock_and_sweep(store, map)?;
     let platform = options.platform.as_deref().map_or(Ok(Platform::here()), Platform::parse)?;
     let mirror = mirror(options.mirror.as_deref(), &store.root.join("mirror"))?;

@@ -43,8 +43,7 @@ pub fn build(plan: &Plan, layers: Option<Fd>) -> Result<()> {
     step_into()
 }
 
-/// The layers as one tree, a mount: by overlayfs, or copied into one. Returns where it is, seen from the working
-/// directory.
+/// The layers as one tree, a mount. Returns where it is, seen from the working directory.
 fn tree(plan: &Plan, layers: Option<Fd>) -> Result<PathBuf> {
     let image = plan.store.images().join(&plan.bundle.image);
     sys::why("the image's directory, where its layers have short names");
@@ -56,17 +55,17 @@ fn tree(plan: &Plan, layers: Option<Fd>) -> Result<PathBuf> {
             sys::why("the layers are one tree now, which the engine has made");
             sys::move_mount(&layers, &root).context(format_args!("move_mount on {place}"))?;
         }
-        (None, Marks::Files) => merge::into_one_tree(plan, &root)?,
+        (None, Marks::Files) => {
+            sys::why("the engine has copied the layers here; pivot_root(2) wants a mount");
+            sys::mount(&root, &root, "", MS_BIND, "").context(format_args!("bind {place} on itself"))?;
+        }
         (None, _) => {
             let options = overlay(plan).map(|(key, value)| format!("{key}={value}")).join(",");
             sys::why("the layers are one tree now; writes go to the container's own directory");
             // userxattr: overlayfs keeps its marks in user.overlay.*, for trusted.* is closed to a user
             // namespace (Linux 5.11, overlayfs.rst "User xattr").
-            match sys::mount("overlay", &root, "overlay", 0, format!("{options},userxattr")) {
-                // This kernel has none.
-                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => merge::into_one_tree(plan, &root)?,
-                mounted => mounted.context(format_args!("mount overlay on {place}")).map_err(overlay_failed)?,
-            }
+            let mounted = sys::mount("overlay", &root, "overlay", 0, format!("{options},userxattr"));
+            mounted.context(format_args!("mount overlay on {place}")).map_err(overlay_failed)?;
         }
     }
     Ok(root)
@@ -82,11 +81,14 @@ fn overlay(plan: &Plan) -> [(&'static str, String); 3] {
     [("lowerdir", format!("{skeleton}{layers}")), ("upperdir", own("upper")), ("workdir", own("work"))]
 }
 
-/// The engine's part where the layers carry marks that are for the host's root alone: it makes the overlay, and the
-/// child, who may not, gets it as a descriptor. Without devices: nothing in it ever was one.
-pub fn mount_for_child(plan: &Plan) -> Result<Option<Fd>> {
-    if plan.marks != Marks::Trusted {
-        return Ok(None);
+/// The engine's part, where the child cannot do it all. Where the layers carry marks that are for the host's root
+/// alone, the engine makes the overlay, and the child gets it as a descriptor; without devices, for nothing in it
+/// ever was one. Where there is no overlay, the layers are copied into one tree.
+pub fn prepare(plan: &Plan) -> Result<Option<Fd>> {
+    match plan.marks {
+        Marks::User => return Ok(None),
+        Marks::Files => return merge::into_one_tree(plan).map(|()| None),
+        Marks::Trusted => {}
     }
     let image = plan.store.images().join(&plan.bundle.image);
     sys::why("the image's directory, where its layers have short names");
@@ -105,7 +107,7 @@ pub fn mount_for_child(plan: &Plan) -> Result<Option<Fd>> {
 
 fn overlay_failed(error: Error) -> Error {
     let advice = match error.errno {
-        Some(libc::ENODEV) => "this kernel has no overlayfs, and these layers are marked for it: modprobe overlay",
+        Some(libc::ENODEV) => "this kernel has no overlayfs, and the image was made for one: modprobe overlay, or pull the image again",
         Some(libc::EINVAL) => "the store's file system cannot carry an overlay's upper directory, dmesg says why: set MYDOCKER_HOME to a directory on ext4, xfs, btrfs or tmpfs",
         Some(libc::ENOENT) => "a layer is missing: was the image removed just now? pull it again",
         Some(libc::EPERM) => "overlayfs in a user namespace needs Linux 5.11",

@@ -71,7 +71,7 @@ impl Store {
     }
 
     /// Makes what is missing, and finds out what the file system carries; the skeleton appears by one rename.
-    pub fn create(&self) -> Result<Store> {
+    pub fn create(&self, map: &IdMap) -> Result<Store> {
         self.make_root()?;
         for (dir, reason) in [
             (self.images(), "unless it is there: a directory for each image, a symlink for each reference"),
@@ -82,7 +82,7 @@ impl Store {
             sys::why(reason);
             make_dir(&dir, 0o700)?;
         }
-        let store = Store { root: self.root.clone(), marks: self.probe()? };
+        let store = Store { root: self.root.clone(), marks: self.probe(map)? };
         sys::why("if there is one: the layer that lies above those of every image");
         if exists(store.skeleton(store.marks))? {
             return Ok(store);
@@ -119,19 +119,18 @@ impl Store {
         Ok(())
     }
 
-    /// Which xattrs the file system carries, and so how layers are marked. tmpfs before Linux 6.6 has only `trusted.*`,
-    /// which are for root of the first user namespace and its overlay; ramfs has none.
-    fn probe(&self) -> Result<Marks> {
+    /// How layers are marked: as the store's file system and the kernel's overlayfs can have it. tmpfs before Linux 6.6
+    /// carries only `trusted.*`, which are for root of the first user namespace and its overlay; ramfs carries none.
+    fn probe(&self, map: &IdMap) -> Result<Marks> {
+        if !has_overlay(map)? {
+            return Ok(Marks::Files);
+        }
         sys::why("if possible: overlayfs's marks in a user namespace");
         if self.carries(Marks::User)? {
             return Ok(Marks::User);
         }
         sys::why("if possible: overlayfs's marks for the host's root (else: files, and no overlay)");
-        if !self.carries(Marks::Trusted)? {
-            return Ok(Marks::Files);
-        }
-        sys::why("if possible: is there an overlayfs to read them? (ENODEV: files, and no overlay)");
-        Ok(if sys::fsopen("overlay").is_ok() { Marks::Trusted } else { Marks::Files })
+        Ok(if self.carries(Marks::Trusted)? { Marks::Trusted } else { Marks::Files })
     }
 
     fn carries(&self, marks: Marks) -> Result<bool> {
@@ -180,6 +179,24 @@ impl Store {
         rename_mapped(path, &doomed, map)?;
         remove_tree_mapped(&doomed, map)
     }
+}
+
+/// Whether the kernel has overlayfs, or can load it: filesystems(5) lists what is there already.
+fn has_overlay(map: &IdMap) -> Result<bool> {
+    sys::why("has the kernel overlayfs?");
+    let list = sys::read_file("/proc/filesystems", 64 * 1024).context("read /proc/filesystems");
+    let list = list.map_err(|error| error.hint("mount -t proc proc /proc"))?;
+    if String::from_utf8_lossy(&list).lines().any(|line| line.ends_with("\toverlay")) {
+        return Ok(true);
+    }
+    sys::why("not yet, but asked for it the kernel may load it: a root with mounts of its own asks");
+    let asked = map.enter(|| {
+        sys::why("mounts of its own");
+        sys::unshare(libc::CLONE_NEWNS).context("unshare")?;
+        sys::why("if possible: overlayfs (ENODEV: there is none)");
+        sys::fsopen("overlay").context("fsopen overlay").map(drop)
+    });
+    Ok(asked?.wait().is_ok())
 }
 
 /// Moves a file or directory, if need be as root of the user namespace that it belongs to: a directory
