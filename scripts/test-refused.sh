@@ -81,13 +81,21 @@ canary_state() { /usr/bin/python3 "$scripts/tree.py" "$canary" && stat -c '%n %Y
 was=$(canary_state)
 : >"$room/harmed"
 limit=20
-for tag in $(tags hostile); do
-    # Refused or harmless, but never a hang, a crash or a write.
-    try run "test/hostile:$tag" sh -c 'cat /etc/hosts /etc/hostname /etc/resolv.conf >/dev/null; echo x >/etc/hosts; ls -lR /x /h >/dev/null 2>&1; echo ran'
-    like "hostile: $tag is refused, or runs" "$rc $out" '^(125 |0 ran$|126 |127 )'
-    is "  the canary is untouched" "$(diff <(echo "$was") <(canary_state))" ''
-    [[ $rc != 125 ]] || is '  refused in one line' "$(grep -cvE "$events" <<<"$err")" 1
-done
+hostile_layers() { # WHERE: what the store is on
+    for tag in $(tags hostile); do
+        # Refused or harmless, but never a hang, a crash or a write.
+        try run "test/hostile:$tag" sh -c 'cat /etc/hosts /etc/hostname /etc/resolv.conf >/dev/null; echo x >/etc/hosts; ls -lR /x /h >/dev/null 2>&1; echo ran'
+        like "hostile, $1: $tag is refused, or runs" "$rc $out" '^(125 |0 ran$|126 |127 )'
+        is "  the canary is untouched" "$(diff <(echo "$was") <(canary_state))" ''
+        [[ $rc != 125 ]] || is '  refused in one line' "$(grep -cvE "$events" <<<"$err")" 1
+    done
+}
+hostile_layers 'an overlay'
+# The same where the layers are copied into one tree: links of one layer lie in the way of the next.
+mkdir "$room/ramfs"
+mount -t ramfs none "$room/ramfs"
+MYDOCKER_HOME=$room/ramfs/store hostile_layers 'merged'
+umount "$room/ramfs"
 for odd in _wh_ _wh__ _wh___; do
     fails "a malformed whiteout is refused: $odd" 125 'whiteout|\.wh\.' mydocker pull "test/hostile:whiteout-$odd"
 done
