@@ -18,7 +18,12 @@ use crate::error::{Context, Error, Result};
 use crate::json::{object, Json};
 use crate::sys::{self, Fd};
 
-const ROOT: &str = "/sys/fs/cgroup";
+pub const ROOT: &str = "/sys/fs/cgroup";
+/// What to do where nothing is there.
+pub const MOUNT_IT: &str = "mount -t cgroup2 none /sys/fs/cgroup, if need be after mount -t sysfs sysfs /sys";
+/// What to do where a user may not.
+pub const DELEGATE: &str =
+    "a user may set limits only in a delegated cgroup v2: systemd-run --user --scope -p Delegate=yes mydocker run ...";
 /// The length of the period in which a CPU quota is spent, the kernel's own default, in microseconds.
 const CPU_PERIOD: u64 = 100_000;
 /// As many processes as a container may have when nothing is said: a fork bomb ends there.
@@ -114,13 +119,13 @@ impl Limits {
 
 /// Which cgroups the host has.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Version {
+pub enum Version {
     V1,
     V2,
     Nothing,
 }
 
-fn version() -> Version {
+pub fn version() -> Version {
     sys::why("if possible: which version of cgroups is here?");
     match sys::statfs(ROOT) {
         Ok(libc::CGROUP2_SUPER_MAGIC) => Version::V2,
@@ -185,7 +190,7 @@ fn create_rows(id: &str, rows: &[Row]) -> Result<Cgroups> {
             limit_v2(id, rows)?;
             "cgroup.procs"
         }
-        Version::Nothing => return Err(Error::new(format!("no cgroups are mounted at {ROOT}"))),
+        Version::Nothing => return Err(Error::new(format!("no cgroups are mounted at {ROOT}")).hint(MOUNT_IT)),
     };
     for dir in &made.dirs {
         let file = dir.join(entrance);
@@ -206,12 +211,14 @@ fn dirs(version: Version, id: &str, controllers: &[&str]) -> Result<Vec<PathBuf>
 }
 
 fn unsettable(error: Error) -> Error {
-    let advice = if matches!(error.errno, Some(libc::EINVAL | libc::ERANGE | libc::EBUSY)) {
+    let advice = if version() == Version::Nothing {
+        return Err::<(), _>(error).context("limits").unwrap_err(); // says what to mount
+    } else if matches!(error.errno, Some(libc::EINVAL | libc::ERANGE | libc::EBUSY)) {
         "the kernel refuses this value here"
     } else if sys::euid() == 0 {
-        "this host cannot set the limit that was asked for: no cgroup file system is mounted, or not with this controller; see /proc/cgroups"
+        "the kernel has no such controller, or keeps it elsewhere: mydocker check lists them, and /proc/cgroups"
     } else {
-        "a user may set limits only in a delegated cgroup v2: systemd-run --user --scope -p Delegate=yes mydocker run ..."
+        DELEGATE
     };
     Err::<(), _>(error).context("limits").unwrap_err().hint(advice)
 }
@@ -281,7 +288,7 @@ fn write_rows_v2(dir: &Path, rows: &[Row]) -> Result<()> {
 }
 
 /// Where the engine may make cgroups: root everywhere, a user below the cgroup that it is in.
-fn base_v2() -> Result<PathBuf> {
+pub fn base_v2() -> Result<PathBuf> {
     if sys::euid() == 0 {
         return Ok(PathBuf::from(ROOT));
     }

@@ -12,6 +12,7 @@
 use std::ffi::CString;
 
 use crate::error::{not_started, printable, Context, Error, Result};
+use crate::idmap::setting;
 use crate::sys::{self, Fd, Pid, Program};
 
 /// Seconds until a connection must stand, and seconds in which at least one byte must come.
@@ -380,6 +381,38 @@ fn read_head(text: &str) -> (Response, String) {
     (response, words)
 }
 
+/// Before this second, the beginning of 2024, no clock is right that shows a program which was written later.
+const EARLIEST: i64 = 1_704_067_200;
+
+/// What to do about a clock that was never set: certificates are "not yet valid" for it.
+pub fn wrong_clock() -> Option<String> {
+    const YEAR: i64 = 31_556_952;
+    let now = sys::now();
+    let year = 1970 + now.div_euclid(YEAR);
+    let advice = format!("the clock says {year}: date -s 'YYYY-MM-DD hh:mm', or ntpd -n -q -p SERVER");
+    (now < EARLIEST).then_some(advice)
+}
+
+/// What to do where nobody is there to be asked for addresses.
+pub const NO_NAME_SERVER: &str =
+    "no registry's name can be resolved: /etc/resolv.conf names none: echo nameserver ADDRESS >/etc/resolv.conf";
+
+/// Whether /etc/resolv.conf names anybody, resolv.conf(5).
+pub fn has_name_server() -> bool {
+    setting("/etc/resolv.conf").lines().any(|line| line.starts_with("nameserver"))
+}
+
+/// What curl's exit code does not tell, but this host does.
+fn reason_here(code: i32, words: &str) -> Option<String> {
+    match code {
+        6 if !has_name_server() => Some(NO_NAME_SERVER.to_string()),
+        // No handshake, a certificate that is not valid, or no longer read as one.
+        35 | 51 | 58 | 60 | 91 => wrong_clock(),
+        _ if words.contains("not yet valid") => wrong_clock(),
+        _ => None,
+    }
+}
+
 fn failure(url: &str, code: i32, status: u16, words: &str) -> Failure {
     let place = origin(url).unwrap_or(url);
     let sentence = EXITS.iter().find(|exit| exit.code == code).map(|exit| exit.sentence);
@@ -387,6 +420,10 @@ fn failure(url: &str, code: i32, status: u16, words: &str) -> Failure {
     let message = match sentence {
         Some(sentence) => format!("{}: {sentence}; curl: {}", printable(place), printable(&words)),
         None => format!("{}: curl: {}", printable(place), printable(&words)),
+    };
+    let message = match reason_here(code, &words) {
+        Some(reason) => format!("{message} ({reason})"),
+        None => message,
     };
     Failure { code, status, message }
 }

@@ -47,9 +47,18 @@ const ALL: Range = Range { inside: 0, outside: 0, count: u32::MAX };
 impl IdMap {
     /// The map for whoever runs the engine. Warns on standard error where there is one id only.
     pub fn of_caller() -> Result<IdMap> {
+        let (map, why_single) = IdMap::or_why_single()?;
+        if let Some(missing) = why_single {
+            say(format_args!("warning: one id only in the container: {missing}"));
+        }
+        Ok(map)
+    }
+
+    /// The same, and where there is one id only, why.
+    pub fn or_why_single() -> Result<(IdMap, Option<String>)> {
         let uid = sys::euid();
         if uid == 0 {
-            return Ok(IdMap { uids: vec![ALL], gids: vec![ALL], writer: Writer::Root });
+            return Ok((IdMap { uids: vec![ALL], gids: vec![ALL], writer: Writer::Root }, None));
         }
         let gid = sys::egid();
         let own = |id| Range { inside: 0, outside: id, count: 1 };
@@ -60,15 +69,14 @@ impl IdMap {
         let helped = !uids.is_empty() && !gids.is_empty() && powerless.is_none();
         if helped && sys::find_program("newuidmap").is_some() {
             let all = |id, ranges: Vec<Range>| [own(id)].into_iter().chain(ranges).collect();
-            return Ok(IdMap { uids: all(uid, uids), gids: all(gid, gids), writer: Writer::Helper });
+            return Ok((IdMap { uids: all(uid, uids), gids: all(gid, gids), writer: Writer::Helper }, None));
         }
         let missing = if uids.is_empty() || gids.is_empty() {
             format!("/etc/subuid and /etc/subgid have no entry for {name} (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name})")
         } else {
             powerless.unwrap_or("newuidmap is not installed (apt-get install uidmap)").to_string()
         };
-        say(format_args!("warning: one id only in the container: {missing}"));
-        Ok(IdMap { uids: vec![own(uid)], gids: vec![own(gid)], writer: Writer::Nobody })
+        Ok((IdMap { uids: vec![own(uid)], gids: vec![own(gid)], writer: Writer::Nobody }, Some(missing)))
     }
 
     /// The map's name in the store: empty where every id is itself, else its ranges, such as
@@ -147,15 +155,26 @@ impl IdMap {
     /// Runs `job` in a child process that is root of a new user namespace with this map. The caller goes on at
     /// once; [`Job::wait`] brings the result.
     pub fn enter(&self, job: impl FnOnce() -> Result<()>) -> Result<Job> {
-        self.start(libc::CLONE_NEWUSER, job)
+        self.enter_with(0, job)
+    }
+
+    /// The same in further namespaces.
+    pub fn enter_with(&self, namespaces: i32, job: impl FnOnce() -> Result<()>) -> Result<Job> {
+        let mut job = Some(job);
+        self.start(libc::CLONE_NEWUSER | namespaces, &mut || job.take().map_or(Ok(()), |job| job()))
     }
 
     /// The same for a job that reads or sets marks of this kind: those of the host's root are closed to any other.
     pub fn enter_for(&self, marks: Marks, job: impl FnOnce() -> Result<()>) -> Result<Job> {
-        self.start(if marks == Marks::Trusted { 0 } else { libc::CLONE_NEWUSER }, job)
+        if marks != Marks::Trusted {
+            return self.enter(job);
+        }
+        let mut job = Some(job);
+        self.start(0, &mut || job.take().map_or(Ok(()), |job| job()))
     }
 
-    fn start(&self, namespaces: i32, job: impl FnOnce() -> Result<()>) -> Result<Job> {
+    /// `job` is called once; compiled for each it would be as often in the binary.
+    fn start(&self, namespaces: i32, job: &mut dyn FnMut() -> Result<()>) -> Result<Job> {
         let reason = sys::reason_or("root in there, and nobody outside");
         sys::why("engine and job talk over this");
         let (ours, theirs) = sys::socketpair().context("socketpair")?;
@@ -205,7 +224,7 @@ impl Job {
     }
 }
 
-fn run_job(socket: &Fd, job: impl FnOnce() -> Result<()>) -> ! {
+fn run_job(socket: &Fd, job: &mut dyn FnMut() -> Result<()>) -> ! {
     let mut go = [0; 2];
     sys::why("it dies with its parent");
     let released = sys::set_parent_death_signal(libc::SIGKILL).and_then(|()| {
@@ -228,15 +247,72 @@ fn run_job(socket: &Fd, job: impl FnOnce() -> Result<()>) -> ! {
     }
 }
 
-/// What to do when the kernel makes no user namespace.
+/// The error where the kernel makes no namespaces, with what stands in the way as far as it can be known.
 pub fn clone_failed(error: std::io::Error) -> Error {
-    let advice = match error.raw_os_error() {
-        Some(libc::EPERM) => "user namespaces are forbidden here: see sysctl kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns, or the seccomp filter of an outer container",
-        Some(libc::ENOSPC) => "no more namespaces: see sysctl user.max_user_namespaces",
-        Some(libc::EINVAL) => "this kernel lacks one of the namespaces: CONFIG_USER_NS, CONFIG_NET_NS, ...",
-        _ => "see clone(2)",
+    let reason = match error.raw_os_error() {
+        Some(libc::EPERM) => forbidden(),
+        Some(libc::ENOSPC | libc::EUSERS) => used_up(),
+        Some(libc::EINVAL) => not_in_kernel(),
+        _ => "see clone(2)".to_string(),
     };
-    Err::<(), _>(error).context("clone with new namespaces").unwrap_err().hint(advice)
+    Err::<(), _>(error).context("clone with new namespaces").unwrap_err().hint(reason)
+}
+
+/// Settings that forbid user namespaces: Debian's and Ubuntu's, and the filter of an outer container.
+const FORBIDDEN: &[(&str, &str, &str)] = &[
+    ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"),
+    (
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+        "1",
+        "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for mydocker",
+    ),
+    ("/proc/self/status", "\nSeccomp:\t2", "by a seccomp filter: of an outer container?"),
+];
+
+/// Who says EPERM, credentials(7), namespaces(7).
+fn forbidden() -> String {
+    let found = FORBIDDEN.iter().find(|(file, value, _)| setting(file).contains(value));
+    format!("user namespaces are forbidden here: {}", found.map_or("in a chroot, or by a security module", |f| f.2))
+}
+
+/// The kinds of namespaces: as /proc/self/ns and /proc/sys/user call them, and the kernel's configuration.
+const KINDS: &[(&str, &str)] = &[
+    ("user", "USER_NS"),
+    ("mnt", "NAMESPACES"),
+    ("pid", "PID_NS"),
+    ("net", "NET_NS"),
+    ("ipc", "IPC_NS"),
+    ("uts", "UTS_NS"),
+    ("cgroup", "CGROUPS"),
+];
+
+/// Who says ENOSPC: namespaces(7), /proc/sys/user, of this user namespace or of one around it.
+fn used_up() -> String {
+    let file = |kind: &str| format!("/proc/sys/user/max_{kind}_namespaces");
+    match KINDS.iter().find(|(kind, _)| setting(&file(kind)).trim() == "0") {
+        Some((kind, _)) => format!("none are allowed: sysctl -w user.max_{kind}_namespaces=10000"),
+        None => "no more of them: user.max_user_namespaces or another of its kind is reached, here or around this user namespace, or 32 are nested".to_string(),
+    }
+}
+
+/// Who says EINVAL: a kernel that was built without some of them.
+fn not_in_kernel() -> String {
+    let is_missing = |kind: &str| {
+        sys::why("if there is one: does the kernel have this kind of namespace?");
+        sys::readlink(format!("/proc/self/ns/{kind}")).is_err()
+    };
+    let missing = KINDS.iter().find(|(kind, _)| is_missing(kind));
+    format!(
+        "this kernel lacks one of the namespaces: CONFIG_{}",
+        missing.map_or("USER_NS, CONFIG_NET_NS, ...", |m| m.1)
+    )
+}
+
+/// What a file of the kernel's or the host's says; empty where it cannot be read.
+pub fn setting(file: &str) -> String {
+    sys::why("what does the host say?");
+    let text = sys::if_possible(|| sys::read_kernel_list(file, 1 << 20)).unwrap_or_default();
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 fn maps(ranges: &[Range], id: u32) -> bool {
@@ -267,7 +343,10 @@ fn lines(ranges: &[Range]) -> String {
 
 fn write_file(pid: Pid, file: &str, text: &str) -> Result<()> {
     let path = format!("/proc/{pid}/{file}");
-    sys::write_kernel_file(&path, text).context(format_args!("write {path}"))
+    sys::write_kernel_file(&path, text).context(format_args!("write {path}")).map_err(|error| match error.errno {
+        Some(libc::ENOENT) => error.hint("no /proc of this pid namespace: mount -t proc proc /proc"),
+        _ => error,
+    })
 }
 
 /// Root maps all ids. Where root is itself root of a user namespace only, the kernel answers EPERM;

@@ -30,6 +30,11 @@ mod look_limits; // what it may use, and uses
 mod look_mounts; // the tree of its mounts, and the layers of its root
 mod look_network; // addresses, counters, routes
 mod look_power; // what its pid 1 may do
+mod check; // check: what a host has and lacks
+mod check_run; // namespaces, file systems, devices, tried in a child
+mod check_store; // what the store's file system carries
+mod check_helpers; // the programs that are started, with little to do
+mod check_limits; // cgroups
 
 // One image:
 mod pull; // the story of a pull
@@ -128,6 +133,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "rmi", arguments: "[-f] IMAGE...", summary: "Removes images", run: rmi },
     Command { name: "ps", arguments: "[-a]", summary: "Lists running containers, with -a all", run: ps },
     Command { name: "rm", arguments: "[-f] CONTAINER...", summary: "Removes containers", run: rm },
+    Command { name: "check", arguments: "", summary: CHECK, run: check_host },
     Command { name: "look", arguments: "CONTAINER", summary: "Draws a running container against the host", run: look },
     Command {
         name: "dns",
@@ -136,6 +142,8 @@ const COMMANDS: &[Command] = &[
         run: dns::main,
     },
 ];
+
+const CHECK: &str = "Says what this host has and lacks; exit code 0 if a container can run, else 1";
 
 /// The whole program: arguments in, exit code out. `main` in sys.rs calls it.
 pub fn entry(arguments: &[OsString]) -> i32 {
@@ -330,6 +338,14 @@ fn look(arguments: &[OsString]) -> Result<i32> {
         return Err(Error::new("look: one container at a time").hint("usage: mydocker look CONTAINER"));
     };
     print(&look::picture(&Store::of_caller()?, name)?)
+}
+
+fn check_host(arguments: &[OsString]) -> Result<i32> {
+    if parse("check", Options::new(), arguments)?.is_none() {
+        return Ok(0);
+    }
+    let _without_proc = sys::if_possible(|| sys::default_ignored_signals());
+    check::check()
 }
 
 /// Removes one after another, and prints what each removal says. The first error is returned when all have

@@ -6,6 +6,8 @@
 //! library would make another call than the one it is named after, the kernel is asked directly, so that
 //! `strace` shows the name that stands here.
 //!
+//! A function that takes any kind of path has its body in a `plain` one inside, which is compiled once: 20 KB less.
+//!
 //! What is not one system call but a few that always go together stands at the end:
 //! [`read_file`], [`write_file`], [`list`], [`spawn`], [`send_message`] and [`receive_message`].
 
@@ -103,7 +105,10 @@ fn owned(result: io::Result<c_long>) -> io::Result<Fd> {
 
 /// A path for the kernel; a NUL byte inside is refused, as the kernel would cut it there.
 pub fn cstr(text: impl AsRef<OsStr>) -> io::Result<CString> {
-    CString::new(text.as_ref().as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+    fn plain(text: &OsStr) -> io::Result<CString> {
+        CString::new(text.as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+    }
+    plain(text.as_ref())
 }
 
 /// A C string as the narrator shows it.
@@ -150,33 +155,49 @@ pub fn environment() -> Vec<OsString> {
 
 #[track_caller]
 pub fn open(path: impl AsRef<Path>, flags: c_int, mode: u32) -> io::Result<Fd> {
-    openat(None, path, flags, mode)
+    #[track_caller]
+    fn plain(path: &Path, flags: c_int, mode: u32) -> io::Result<Fd> {
+        openat(None, path, flags, mode)
+    }
+    plain(path.as_ref(), flags, mode)
 }
 
 /// openat(2); `O_CLOEXEC` is always added, so that no descriptor reaches a program by accident.
 #[track_caller]
 pub fn openat(dir: Option<&Fd>, path: impl AsRef<Path>, flags: c_int, mode: u32) -> io::Result<Fd> {
-    let at = dir.map_or(libc::AT_FDCWD, Fd::raw);
-    let c = cstr(path.as_ref())?;
-    let flags = flags | libc::O_CLOEXEC;
-    // SAFETY: `c` is a C string that outlives the call.
-    let result = check(unsafe { libc::openat(at, c.as_ptr(), flags, mode) });
-    let arguments: [&dyn fmt::Display; 4] = [&At(at), &text(&c), &Flags(flags as u64, OPEN), &Mode(mode)];
-    let has_mode = flags & libc::O_CREAT != 0;
-    tell("openat", &arguments[..if has_mode { 4 } else { 3 }], &result);
-    owned(result)
+    #[track_caller]
+    fn plain(dir: Option<&Fd>, path: &Path, flags: c_int, mode: u32) -> io::Result<Fd> {
+        let at = dir.map_or(libc::AT_FDCWD, Fd::raw);
+        let c = cstr(path)?;
+        let flags = flags | libc::O_CLOEXEC;
+        // SAFETY: `c` is a C string that outlives the call.
+        let result = check(unsafe { libc::openat(at, c.as_ptr(), flags, mode) });
+        let arguments: [&dyn fmt::Display; 4] = [&At(at), &text(&c), &Flags(flags as u64, OPEN), &Mode(mode)];
+        let has_mode = flags & (libc::O_CREAT | libc::O_TMPFILE & !libc::O_DIRECTORY) != 0;
+        tell("openat", &arguments[..if has_mode { 4 } else { 3 }], &result);
+        owned(result)
+    }
+    plain(dir, path.as_ref(), flags, mode)
 }
 
 /// openat2(2) that takes `dir` for the root, follows no magic link and so cannot leave it.
 #[track_caller]
 pub fn openat2_in_root(dir: &Fd, path: impl AsRef<Path>, flags: c_int, mode: u32) -> io::Result<Fd> {
-    openat2(dir, path.as_ref(), flags, mode, libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS)
+    #[track_caller]
+    fn plain(dir: &Fd, path: &Path, flags: c_int, mode: u32) -> io::Result<Fd> {
+        openat2(dir, path, flags, mode, libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS)
+    }
+    plain(dir, path.as_ref(), flags, mode)
 }
 
 /// openat2(2) that crosses into no other mount: there it is EXDEV.
 #[track_caller]
 pub fn openat2_same_mount(dir: &Fd, path: impl AsRef<Path>, flags: c_int) -> io::Result<Fd> {
-    openat2(dir, path.as_ref(), flags, 0, libc::RESOLVE_NO_XDEV)
+    #[track_caller]
+    fn plain(dir: &Fd, path: &Path, flags: c_int) -> io::Result<Fd> {
+        openat2(dir, path, flags, 0, libc::RESOLVE_NO_XDEV)
+    }
+    plain(dir, path.as_ref(), flags)
 }
 
 #[track_caller]
@@ -210,11 +231,16 @@ macro_rules! path_calls {
         $(#[$doc])*
         #[track_caller]
         pub fn $name(path: impl AsRef<Path>, $($argument: $type),*) -> io::Result<()> {
-            let c = cstr(path.as_ref())?;
-            // SAFETY: the C string outlives the call.
-            let result = check(unsafe { libc::$name(c.as_ptr(), $($argument),*) });
-            tell(stringify!($name), &[&text(&c), $(&$shown),*], &result);
-            result.map(drop)
+            // Compiled once for all kinds of paths.
+            #[track_caller]
+            fn plain(path: &Path, $($argument: $type),*) -> io::Result<()> {
+                let c = cstr(path)?;
+                // SAFETY: the C string outlives the call.
+                let result = check(unsafe { libc::$name(c.as_ptr(), $($argument),*) });
+                tell(stringify!($name), &[&text(&c), $(&$shown),*], &result);
+                result.map(drop)
+            }
+            plain(path.as_ref(), $($argument),*)
         }
     )*};
 }
@@ -233,87 +259,119 @@ path_calls! {
 /// mknod(2): an empty regular file, or with `S_IFCHR` and device 0 a whiteout of overlayfs.
 #[track_caller]
 pub fn mknod(path: impl AsRef<Path>, mode: u32, device: libc::dev_t) -> io::Result<()> {
-    let c = cstr(path.as_ref())?;
-    // SAFETY: the C string outlives the call.
-    let result = check(unsafe { libc::syscall(libc::SYS_mknodat, libc::AT_FDCWD, c.as_ptr(), mode, device) });
-    let arguments: [&dyn fmt::Display; 4] = [&At(libc::AT_FDCWD), &text(&c), &FileMode(mode), &Device(device)];
-    let is_device = mode & libc::S_IFMT == libc::S_IFCHR;
-    tell("mknodat", &arguments[..if is_device { 4 } else { 3 }], &result);
-    result.map(drop)
+    #[track_caller]
+    fn plain(path: &Path, mode: u32, device: libc::dev_t) -> io::Result<()> {
+        let c = cstr(path)?;
+        // SAFETY: the C string outlives the call.
+        let result = check(unsafe { libc::syscall(libc::SYS_mknodat, libc::AT_FDCWD, c.as_ptr(), mode, device) });
+        let arguments: [&dyn fmt::Display; 4] = [&At(libc::AT_FDCWD), &text(&c), &FileMode(mode), &Device(device)];
+        let is_device = mode & libc::S_IFMT == libc::S_IFCHR;
+        tell("mknodat", &arguments[..if is_device { 4 } else { 3 }], &result);
+        result.map(drop)
+    }
+    plain(path.as_ref(), mode, device)
 }
 
 /// lchown(2): the link itself, never what it points to.
 #[track_caller]
 pub fn lchown(path: impl AsRef<Path>, uid: u32, gid: u32) -> io::Result<()> {
-    let path = path.as_ref();
-    let c = cstr(path)?;
-    // SAFETY: the C string outlives the call.
-    let result = check(unsafe { libc::lchown(c.as_ptr(), uid, gid) });
-    tell("lchown", &[&text(&c), &Id(uid), &Id(gid)], &result);
-    result.map(drop)
+    #[track_caller]
+    fn plain(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
+        let path = path;
+        let c = cstr(path)?;
+        // SAFETY: the C string outlives the call.
+        let result = check(unsafe { libc::lchown(c.as_ptr(), uid, gid) });
+        tell("lchown", &[&text(&c), &Id(uid), &Id(gid)], &result);
+        result.map(drop)
+    }
+    plain(path.as_ref(), uid, gid)
 }
 
 #[track_caller]
 pub fn mkdirat(dir: &Fd, path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
-    let path = path.as_ref();
-    let c = cstr(path)?;
-    // SAFETY: the C string outlives the call.
-    let result = check(unsafe { libc::mkdirat(dir.0, c.as_ptr(), mode) });
-    tell("mkdirat", &[dir, &text(&c), &Mode(mode)], &result);
-    result.map(drop)
+    #[track_caller]
+    fn plain(dir: &Fd, path: &Path, mode: u32) -> io::Result<()> {
+        let path = path;
+        let c = cstr(path)?;
+        // SAFETY: the C string outlives the call.
+        let result = check(unsafe { libc::mkdirat(dir.0, c.as_ptr(), mode) });
+        tell("mkdirat", &[dir, &text(&c), &Mode(mode)], &result);
+        result.map(drop)
+    }
+    plain(dir, path.as_ref(), mode)
 }
 
 /// unlinkat(2); `flags` 0 or `AT_REMOVEDIR`.
 #[track_caller]
 pub fn unlinkat(dir: &Fd, path: impl AsRef<Path>, flags: c_int) -> io::Result<()> {
-    let path = path.as_ref();
-    let c = cstr(path)?;
-    // SAFETY: the C string outlives the call.
-    let result = check(unsafe { libc::unlinkat(dir.0, c.as_ptr(), flags) });
-    tell("unlinkat", &[dir, &text(&c), &Flags(flags as u64, AT)], &result);
-    result.map(drop)
+    #[track_caller]
+    fn plain(dir: &Fd, path: &Path, flags: c_int) -> io::Result<()> {
+        let path = path;
+        let c = cstr(path)?;
+        // SAFETY: the C string outlives the call.
+        let result = check(unsafe { libc::unlinkat(dir.0, c.as_ptr(), flags) });
+        tell("unlinkat", &[dir, &text(&c), &Flags(flags as u64, AT)], &result);
+        result.map(drop)
+    }
+    plain(dir, path.as_ref(), flags)
 }
 
 #[track_caller]
 pub fn symlink(target: impl AsRef<Path>, path: impl AsRef<Path>) -> io::Result<()> {
-    let (from, to) = (cstr(target.as_ref())?, cstr(path.as_ref())?);
-    // SAFETY: both C strings outlive the call.
-    let result = check(unsafe { libc::symlink(from.as_ptr(), to.as_ptr()) });
-    tell("symlink", &[&text(&from), &text(&to)], &result);
-    result.map(drop)
+    #[track_caller]
+    fn plain(target: &Path, path: &Path) -> io::Result<()> {
+        let (from, to) = (cstr(target)?, cstr(path)?);
+        // SAFETY: both C strings outlive the call.
+        let result = check(unsafe { libc::symlink(from.as_ptr(), to.as_ptr()) });
+        tell("symlink", &[&text(&from), &text(&to)], &result);
+        result.map(drop)
+    }
+    plain(target.as_ref(), path.as_ref())
 }
 
 #[track_caller]
 pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
-    let (f, t) = (cstr(from.as_ref())?, cstr(to.as_ref())?);
-    // SAFETY: both C strings outlive the call.
-    let result = check(unsafe { libc::rename(f.as_ptr(), t.as_ptr()) });
-    tell("rename", &[&text(&f), &text(&t)], &result);
-    result.map(drop)
+    #[track_caller]
+    fn plain(from: &Path, to: &Path) -> io::Result<()> {
+        let (f, t) = (cstr(from)?, cstr(to)?);
+        // SAFETY: both C strings outlive the call.
+        let result = check(unsafe { libc::rename(f.as_ptr(), t.as_ptr()) });
+        tell("rename", &[&text(&f), &text(&t)], &result);
+        result.map(drop)
+    }
+    plain(from.as_ref(), to.as_ref())
 }
 
 #[track_caller]
 pub fn renameat(from_dir: &Fd, from: impl AsRef<Path>, to_dir: &Fd, to: impl AsRef<Path>) -> io::Result<()> {
-    let (f, t) = (cstr(from.as_ref())?, cstr(to.as_ref())?);
-    // SAFETY: both C strings outlive the call.
-    let result = check(unsafe { libc::renameat(from_dir.0, f.as_ptr(), to_dir.0, t.as_ptr()) });
-    tell("renameat", &[from_dir, &text(&f), to_dir, &text(&t)], &result);
-    result.map(drop)
+    #[track_caller]
+    fn plain(from_dir: &Fd, from: &Path, to_dir: &Fd, to: &Path) -> io::Result<()> {
+        let (f, t) = (cstr(from)?, cstr(to)?);
+        // SAFETY: both C strings outlive the call.
+        let result = check(unsafe { libc::renameat(from_dir.0, f.as_ptr(), to_dir.0, t.as_ptr()) });
+        tell("renameat", &[from_dir, &text(&f), to_dir, &text(&t)], &result);
+        result.map(drop)
+    }
+    plain(from_dir, from.as_ref(), to_dir, to.as_ref())
 }
 
 #[track_caller]
 pub fn readlink(path: impl AsRef<Path>) -> io::Result<PathBuf> {
-    let path = path.as_ref();
-    let c = cstr(path)?;
-    let mut buffer = vec![0u8; libc::PATH_MAX as usize];
-    // SAFETY: the buffer is as long as the length passed.
-    let result = check(unsafe { libc::readlink(c.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) } as c_long);
-    let length = *result.as_ref().unwrap_or(&0) as usize;
-    let shown = Struct(result.is_ok(), &buffer[0], Text(&buffer[..length]));
-    tell("readlink", &[&text(&c), &shown, &buffer.len()], &result);
-    result?;
-    buffer.truncate(length);
-    Ok(PathBuf::from(OsString::from_vec(buffer)))
+    #[track_caller]
+    fn plain(path: &Path) -> io::Result<PathBuf> {
+        let path = path;
+        let c = cstr(path)?;
+        let mut buffer = vec![0u8; libc::PATH_MAX as usize];
+        // SAFETY: the buffer is as long as the length passed.
+        let result = check(unsafe { libc::readlink(c.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) } as c_long);
+        let length = *result.as_ref().unwrap_or(&0) as usize;
+        let shown = Struct(result.is_ok(), &buffer[0], Text(&buffer[..length]));
+        tell("readlink", &[&text(&c), &shown, &buffer.len()], &result);
+        result?;
+        buffer.truncate(length);
+        Ok(PathBuf::from(OsString::from_vec(buffer)))
+    }
+    plain(path.as_ref())
 }
 
 /// See [`Stat::version`]: (device, inode), size, time of the last change in seconds and nanoseconds.
@@ -374,13 +432,21 @@ impl Stat {
 /// lstat(2): a symbolic link is not followed.
 #[track_caller]
 pub fn lstat(path: impl AsRef<Path>) -> io::Result<Stat> {
-    newfstatat(libc::AT_FDCWD, &cstr(path.as_ref())?, libc::AT_SYMLINK_NOFOLLOW)
+    #[track_caller]
+    fn plain(path: &Path) -> io::Result<Stat> {
+        newfstatat(libc::AT_FDCWD, &cstr(path)?, libc::AT_SYMLINK_NOFOLLOW)
+    }
+    plain(path.as_ref())
 }
 
 /// stat(2): of what a symbolic link leads to.
 #[track_caller]
 pub fn stat(path: impl AsRef<Path>) -> io::Result<Stat> {
-    newfstatat(libc::AT_FDCWD, &cstr(path.as_ref())?, 0)
+    #[track_caller]
+    fn plain(path: &Path) -> io::Result<Stat> {
+        newfstatat(libc::AT_FDCWD, &cstr(path)?, 0)
+    }
+    plain(path.as_ref())
 }
 
 /// fstat(2): of an open file.
@@ -410,7 +476,15 @@ fn newfstatat(at: c_int, path: &std::ffi::CStr, flags: c_int) -> io::Result<Stat
 /// statfs(2): the magic number of the file system at `path`, such as `libc::TMPFS_MAGIC`.
 #[track_caller]
 pub fn statfs(path: impl AsRef<Path>) -> io::Result<i64> {
-    let path = path.as_ref();
+    #[track_caller]
+    fn plain(path: &Path) -> io::Result<i64> {
+        full_statfs(path).map(|fs| fs.f_type)
+    }
+    plain(path.as_ref())
+}
+
+#[track_caller]
+fn full_statfs(path: &Path) -> io::Result<libc::statfs> {
     let c = cstr(path)?;
     // SAFETY: an all-zero statfs is valid, it holds numbers only.
     let mut fs: libc::statfs = unsafe { std::mem::zeroed() };
@@ -418,47 +492,59 @@ pub fn statfs(path: impl AsRef<Path>) -> io::Result<i64> {
     let result = check(unsafe { libc::statfs(c.as_ptr(), &mut fs) });
     let shown = format_args!("{{f_type={}, ...}}", OneOf(fs.f_type as u64, FILE_SYSTEM));
     tell("statfs", &[&text(&c), &Struct(result.is_ok(), &fs, shown)], &result);
-    result.map(|_| fs.f_type)
+    result.map(|_| fs)
 }
 
 #[track_caller]
 pub fn setxattr(path: impl AsRef<Path>, name: &str, value: &[u8]) -> io::Result<()> {
-    let path = path.as_ref();
-    let (c, n) = (cstr(path)?, cstr(name)?);
-    // SAFETY: the strings and the value, whose length is passed along, outlive the call.
-    let result = check(unsafe { libc::lsetxattr(c.as_ptr(), n.as_ptr(), value.as_ptr().cast(), value.len(), 0) });
-    tell("lsetxattr", &[&text(&c), &text(&n), &Bytes(value), &value.len(), &0], &result);
-    result.map(drop)
+    #[track_caller]
+    fn plain(path: &Path, name: &str, value: &[u8]) -> io::Result<()> {
+        let path = path;
+        let (c, n) = (cstr(path)?, cstr(name)?);
+        // SAFETY: the strings and the value, whose length is passed along, outlive the call.
+        let result = check(unsafe { libc::lsetxattr(c.as_ptr(), n.as_ptr(), value.as_ptr().cast(), value.len(), 0) });
+        tell("lsetxattr", &[&text(&c), &text(&n), &Bytes(value), &value.len(), &0], &result);
+        result.map(drop)
+    }
+    plain(path.as_ref(), name, value)
 }
 
 /// lgetxattr(2) for a value of at most 64 bytes.
 #[track_caller]
 pub fn getxattr(path: impl AsRef<Path>, name: &str) -> io::Result<Vec<u8>> {
-    let path = path.as_ref();
-    let (c, n) = (cstr(path)?, cstr(name)?);
-    let mut value = vec![0u8; 64];
-    // SAFETY: the strings and the buffer, whose length is passed along, outlive the call.
-    let result = unsafe { libc::lgetxattr(c.as_ptr(), n.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
-    let result = check(result as c_long);
-    tell("lgetxattr", &[&text(&c), &text(&n), &Filled(&result, &value), &value.len()], &result);
-    value.truncate(result? as usize);
-    Ok(value)
+    #[track_caller]
+    fn plain(path: &Path, name: &str) -> io::Result<Vec<u8>> {
+        let path = path;
+        let (c, n) = (cstr(path)?, cstr(name)?);
+        let mut value = vec![0u8; 64];
+        // SAFETY: the strings and the buffer, whose length is passed along, outlive the call.
+        let result = unsafe { libc::lgetxattr(c.as_ptr(), n.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
+        let result = check(result as c_long);
+        tell("lgetxattr", &[&text(&c), &text(&n), &Filled(&result, &value), &value.len()], &result);
+        value.truncate(result? as usize);
+        Ok(value)
+    }
+    plain(path.as_ref(), name)
 }
 
 /// utimensat(2): gives a file the times that `stat` holds.
 #[track_caller]
 pub fn set_times(path: impl AsRef<Path>, stat: &Stat) -> io::Result<()> {
-    let path = path.as_ref();
-    let c = cstr(path)?;
-    let times = [
-        libc::timespec { tv_sec: stat.0.st_atime, tv_nsec: stat.0.st_atime_nsec },
-        libc::timespec { tv_sec: stat.0.st_mtime, tv_nsec: stat.0.st_mtime_nsec },
-    ];
-    // SAFETY: the string and the two times outlive the call.
-    let result =
-        check(unsafe { libc::utimensat(libc::AT_FDCWD, c.as_ptr(), times.as_ptr(), libc::AT_SYMLINK_NOFOLLOW) });
-    tell("utimensat", &[&At(libc::AT_FDCWD), &text(&c), &"[...]", &"AT_SYMLINK_NOFOLLOW"], &result);
-    result.map(drop)
+    #[track_caller]
+    fn plain(path: &Path, stat: &Stat) -> io::Result<()> {
+        let path = path;
+        let c = cstr(path)?;
+        let times = [
+            libc::timespec { tv_sec: stat.0.st_atime, tv_nsec: stat.0.st_atime_nsec },
+            libc::timespec { tv_sec: stat.0.st_mtime, tv_nsec: stat.0.st_mtime_nsec },
+        ];
+        // SAFETY: the string and the two times outlive the call.
+        let result =
+            check(unsafe { libc::utimensat(libc::AT_FDCWD, c.as_ptr(), times.as_ptr(), libc::AT_SYMLINK_NOFOLLOW) });
+        tell("utimensat", &[&At(libc::AT_FDCWD), &text(&c), &"[...]", &"AT_SYMLINK_NOFOLLOW"], &result);
+        result.map(drop)
+    }
+    plain(path.as_ref(), stat)
 }
 
 /// read(2), begun again when a signal cut it short.
@@ -727,7 +813,13 @@ pub fn mount(
     flags: c_ulong,
     data: impl AsRef<OsStr>,
 ) -> io::Result<()> {
-    let (s, t, f, d) = (cstr(source.as_ref())?, cstr(target.as_ref())?, cstr(fstype)?, cstr(data)?);
+    mount_plain(source.as_ref(), target.as_ref(), fstype, flags, data.as_ref())
+}
+
+/// The same, compiled once for all kinds of arguments.
+#[track_caller]
+fn mount_plain(source: &Path, target: &Path, fstype: &str, flags: c_ulong, data: &OsStr) -> io::Result<()> {
+    let (s, t, f, d) = (cstr(source)?, cstr(target)?, cstr(fstype)?, cstr(data)?);
     let or_null = |c: &CString| if c.is_empty() { std::ptr::null() } else { c.as_ptr() };
     // SAFETY: every pointer is NULL or a C string that outlives the call.
     let result = check(unsafe { libc::mount(or_null(&s), t.as_ptr(), or_null(&f), flags, or_null(&d).cast()) });
@@ -765,7 +857,11 @@ pub fn mount_root_read_only() -> io::Result<()> {
 /// mount_setattr(2) (Linux 5.12): a mount and all below it become read-only; what else they are stays.
 #[track_caller]
 pub fn mount_read_only(path: impl AsRef<Path>) -> io::Result<()> {
-    mount_setattr_read_only(libc::AT_FDCWD, path.as_ref(), libc::AT_RECURSIVE)
+    #[track_caller]
+    fn plain(path: &Path) -> io::Result<()> {
+        mount_setattr_read_only(libc::AT_FDCWD, path, libc::AT_RECURSIVE)
+    }
+    plain(path.as_ref())
 }
 
 /// The same of the one mount that a descriptor stands for.
@@ -791,13 +887,17 @@ fn mount_setattr_read_only(at: c_int, path: &Path, flags: c_int) -> io::Result<(
 /// open_tree(2) with OPEN_TREE_CLONE: a new mount of what is at `path`, attached nowhere.
 #[track_caller]
 pub fn open_tree_clone(path: impl AsRef<Path>) -> io::Result<Fd> {
-    let path = path.as_ref();
-    let c = cstr(path)?;
-    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
-    // SAFETY: the C string outlives the call.
-    let result = check(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, c.as_ptr(), flags) });
-    tell("open_tree", &[&At(libc::AT_FDCWD), &text(&c), &"OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC"], &result);
-    owned(result)
+    #[track_caller]
+    fn plain(path: &Path) -> io::Result<Fd> {
+        let path = path;
+        let c = cstr(path)?;
+        let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+        // SAFETY: the C string outlives the call.
+        let result = check(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, c.as_ptr(), flags) });
+        tell("open_tree", &[&At(libc::AT_FDCWD), &text(&c), &"OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC"], &result);
+        owned(result)
+    }
+    plain(path.as_ref())
 }
 
 /// fsopen(2) (Linux 5.2): the beginning of a new instance of a file system, to be configured step by step.
@@ -848,13 +948,17 @@ pub fn fsmount(fs: &Fd) -> io::Result<Fd> {
 /// move_mount(2): attaches it.
 #[track_caller]
 pub fn move_mount(mount: &Fd, path: impl AsRef<Path>) -> io::Result<()> {
-    const MOVE_MOUNT_F_EMPTY_PATH: c_int = 4;
-    let c = cstr(path.as_ref())?;
-    let (from, at, flags) = (c"".as_ptr(), libc::AT_FDCWD, MOVE_MOUNT_F_EMPTY_PATH);
-    // SAFETY: both C strings outlive the call.
-    let result = check(unsafe { libc::syscall(libc::SYS_move_mount, mount.0, from, at, c.as_ptr(), flags) });
-    tell("move_mount", &[mount, &Text(b""), &At(at), &text(&c), &"MOVE_MOUNT_F_EMPTY_PATH"], &result);
-    result.map(drop)
+    #[track_caller]
+    fn plain(mount: &Fd, path: &Path) -> io::Result<()> {
+        const MOVE_MOUNT_F_EMPTY_PATH: c_int = 4;
+        let c = cstr(path)?;
+        let (from, at, flags) = (c"".as_ptr(), libc::AT_FDCWD, MOVE_MOUNT_F_EMPTY_PATH);
+        // SAFETY: both C strings outlive the call.
+        let result = check(unsafe { libc::syscall(libc::SYS_move_mount, mount.0, from, at, c.as_ptr(), flags) });
+        tell("move_mount", &[mount, &Text(b""), &At(at), &text(&c), &"MOVE_MOUNT_F_EMPTY_PATH"], &result);
+        result.map(drop)
+    }
+    plain(mount, path.as_ref())
 }
 
 // ---- processes ----
@@ -886,18 +990,22 @@ pub fn unshare(namespaces: c_int) -> io::Result<()> {
 /// execve(2). Returns only when it failed.
 #[track_caller]
 pub fn execve(path: impl AsRef<Path>, argv: &[CString], env: &[CString]) -> io::Error {
-    let c = match cstr(path.as_ref()) {
-        Ok(c) => c,
-        Err(error) => return error,
-    };
-    let (a, e) = (pointers(argv), pointers(env));
-    let words: Vec<Text> = argv.iter().map(text).collect();
-    tell_before("execve", &[&text(&c), &List(&words), &Variables(e.as_ptr(), env.len())]);
-    // SAFETY: NULL-terminated arrays of C strings that outlive the call.
-    let result = check(unsafe { libc::execve(c.as_ptr(), a.as_ptr(), e.as_ptr()) });
-    why_else("if possible: not this one");
-    tell_failed("execve", &result);
-    result.err().unwrap_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
+    #[track_caller]
+    fn plain(path: &Path, argv: &[CString], env: &[CString]) -> io::Error {
+        let c = match cstr(path) {
+            Ok(c) => c,
+            Err(error) => return error,
+        };
+        let (a, e) = (pointers(argv), pointers(env));
+        let words: Vec<Text> = argv.iter().map(text).collect();
+        tell_before("execve", &[&text(&c), &List(&words), &Variables(e.as_ptr(), env.len())]);
+        // SAFETY: NULL-terminated arrays of C strings that outlive the call.
+        let result = check(unsafe { libc::execve(c.as_ptr(), a.as_ptr(), e.as_ptr()) });
+        why_else("if possible: not this one");
+        tell_failed("execve", &result);
+        result.err().unwrap_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
+    }
+    plain(path.as_ref(), argv, env)
 }
 
 /// execveat(2) of an open file itself (`AT_EMPTY_PATH`). Returns only when it failed.
@@ -1219,13 +1327,21 @@ fn default_action(signal: c_int) -> io::Result<()> {
     result.map(drop)
 }
 
+/// Where /proc is not mounted, what to do; only a host that boots is without.
+fn no_proc(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => io::Error::new(error.kind(), "no /proc is mounted: mount -t proc proc /proc"),
+        _ => error,
+    }
+}
+
 /// Gives every signal that the caller ignores its default action, SIGCHLD and SIGPIPE among them:
 /// `nohup`, a shell's `&` and many a language's runtime hand ignored signals on, and they would
 /// reach the container's command.
 #[track_caller]
 pub fn default_ignored_signals() -> io::Result<()> {
     why("which signals does the caller ignore?");
-    let status = read_file("/proc/self/status", 64 * 1024)?;
+    let status = read_file("/proc/self/status", 64 * 1024).map_err(no_proc)?;
     let status = String::from_utf8_lossy(&status);
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
@@ -1817,18 +1933,48 @@ pub fn interface_up(name: &str) -> io::Result<()> {
     result.map(drop)
 }
 
+// ---- what a host has ----
+
+/// statfs(2): the file system's magic number, and the bytes that the caller may still write there.
+#[track_caller]
+pub fn room(path: impl AsRef<Path>) -> io::Result<(i64, u64)> {
+    #[track_caller]
+    fn plain(path: &Path) -> io::Result<(i64, u64)> {
+        full_statfs(path).map(|fs| (fs.f_type, fs.f_bavail.saturating_mul(fs.f_bsize as u64)))
+    }
+    plain(path.as_ref())
+}
+
+/// The same as [`setxattr`] of an open file.
+#[track_caller]
+pub fn fsetxattr(file: &Fd, name: &str, value: &[u8]) -> io::Result<()> {
+    let n = cstr(name)?;
+    // SAFETY: the string and the value, whose length is passed along, outlive the call.
+    let result = check(unsafe { libc::fsetxattr(file.0, n.as_ptr(), value.as_ptr().cast(), value.len(), 0) });
+    tell("fsetxattr", &[file, &text(&n), &Bytes(value), &value.len(), &0], &result);
+    result.map(drop)
+}
+
 // ---- a few calls that always go together ----
 
 /// Reads a whole file; more than `limit` bytes are `FileTooLarge`.
 #[track_caller]
 pub fn read_file(path: impl AsRef<Path>, limit: usize) -> io::Result<Vec<u8>> {
-    read_open_file(&open(path, libc::O_RDONLY, 0)?, limit)
+    #[track_caller]
+    fn plain(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+        read_open_file(&open(path, libc::O_RDONLY, 0)?, limit)
+    }
+    plain(path.as_ref(), limit)
 }
 
 /// A list of the kernel's in /proc, to its end: read(2) gives as many whole entries as fit in a page and no more.
 #[track_caller]
 pub fn read_kernel_list(path: impl AsRef<Path>, limit: usize) -> io::Result<Vec<u8>> {
-    read_to_end(&open(path, libc::O_RDONLY, 0)?, limit)
+    #[track_caller]
+    fn plain(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+        read_to_end(&open(path, libc::O_RDONLY, 0)?, limit)
+    }
+    plain(path.as_ref(), limit)
 }
 
 /// The same of an open file. A regular file answers with less than was asked for only at its end, and so does one of
@@ -1941,7 +2087,11 @@ fn parse_records(mut records: &[u8], entries: &mut Vec<Entry>) -> usize {
 /// The same of a path.
 #[track_caller]
 pub fn list_path(path: impl AsRef<Path>) -> io::Result<Vec<Entry>> {
-    list(&open(path, libc::O_RDONLY | libc::O_DIRECTORY, 0)?)
+    #[track_caller]
+    fn plain(path: &Path) -> io::Result<Vec<Entry>> {
+        list(&open(path, libc::O_RDONLY | libc::O_DIRECTORY, 0)?)
+    }
+    plain(path.as_ref())
 }
 
 /// getcwd(2). A directory outside the root is told by a path that does not begin with `/`.
@@ -1967,18 +2117,26 @@ pub fn print(text: &str) -> io::Result<()> {
 /// Writes to a file that exists, as the kernel's own files in /proc and cgroups do, in one write.
 #[track_caller]
 pub fn write_kernel_file(path: impl AsRef<Path>, value: &str) -> io::Result<()> {
-    let reason = reason_or("a setting of the kernel's");
-    why(reason);
-    let fd = open(path, libc::O_WRONLY, 0)?;
-    why(reason);
-    write(fd.0, value.as_bytes()).map(drop)
+    #[track_caller]
+    fn plain(path: &Path, value: &str) -> io::Result<()> {
+        let reason = reason_or("a setting of the kernel's");
+        why(reason);
+        let fd = open(path, libc::O_WRONLY, 0)?;
+        why(reason);
+        write(fd.0, value.as_bytes()).map(drop)
+    }
+    plain(path.as_ref(), value)
 }
 
 /// Makes a file or empties it, and writes it.
 #[track_caller]
 pub fn write_file(path: impl AsRef<Path>, mode: u32, bytes: &[u8]) -> io::Result<()> {
-    let fd = open(path, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_NOFOLLOW, mode)?;
-    write_all(fd.0, bytes)
+    #[track_caller]
+    fn plain(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+        let fd = open(path, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_NOFOLLOW, mode)?;
+        write_all(fd.0, bytes)
+    }
+    plain(path.as_ref(), mode, bytes)
 }
 
 /// Room for one descriptor in a control message, aligned as cmsg(3) wants it.
