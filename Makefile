@@ -6,11 +6,14 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
 CARGO_TARGET_DIR ?= target
+# What `make initramfs` puts into it: references, archives; an image of this machine's busybox.
+IMAGES ?= --busybox-image
+KERNEL = /var/cache/mydocker-guest
 # What is only for the release binary: the tests need unwind tables, to go on after a failed assertion.
 LINK = -C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,scripts/link.ld
 BUILT = $(CARGO_TARGET_DIR)/$(if $(TARGET),$(TARGET)/)release/mydocker
 
-.PHONY: all build demo test bench fuzz lint lessons tour trace install clean help
+.PHONY: all build demo test bench fuzz lint lessons tour trace initramfs install clean help
 
 # What `make trace` runs.
 ARGS ?=
@@ -40,6 +43,14 @@ tour: build
 trace: build
 	@scripts/trace.sh $(ARGS)
 
+initramfs: build
+	scripts/setup.sh initramfs guest
+	scripts/initramfs.sh --modules $(KERNEL) $(IMAGES) -o $(CARGO_TARGET_DIR)/initramfs.cpio.gz
+	@echo 'Try it (Ctrl-A X ends QEMU):'
+	@echo '  qemu-system-x86_64 -accel tcg -cpu max -m 256 -nographic -no-reboot -nic user,model=virtio-net-pci \'
+	@echo '    -kernel $(KERNEL)/vmlinuz -initrd $(CARGO_TARGET_DIR)/initramfs.cpio.gz \'
+	@echo "    -append 'console=ttyS0 quiet panic=-1 rdinit=/mydocker mydocker.ip=dhcp mydocker=\"run -it busybox sh\"'"
+
 fuzz:
 	scripts/fuzz.sh $(FUZZ_SECONDS)
 
@@ -64,6 +75,7 @@ help:
 	@echo 'make trace      a run under strace, explained line by line (ARGS="run busybox true")'
 	@echo 'make tour       writes the generated sections of README.md from what happens'
 	@echo 'make bench      the same work beside bwrap, crun, podman, unbound, dnsdist, ... (root)'
+	@echo 'make initramfs  a machine in one file, with the engine as pid 1 (IMAGES="alpine my.tar")'
 	@echo 'make fuzz       a minute of coverage-guided fuzzing of the DNS modules (FUZZ_SECONDS=60)'
 	@echo 'make lint       rustfmt, clippy, shellcheck'
 	@echo 'make install    to $$(DESTDIR)$$(PREFIX)/bin (PREFIX=/usr/local)'

@@ -1,5 +1,5 @@
 #!/bin/bash
-# bench.sh [run|syscalls|hundred|pull|memory|dns]...: measures mydocker against its peers in
+# bench.sh [run|syscalls|hundred|pull|memory|initramfs|dns]...: measures mydocker against its peers in
 # the same run and prints tables, the target beside each figure; all parts by default.
 #   BENCH_ROUNDS=N   rounds of the interleaved comparisons (default 20; of pulls a third, of dns half)
 #   BENCH_SECONDS=N  each run of dns (default 1)
@@ -9,10 +9,10 @@
 # fail the script: a bench tells, and other load on the machine moves its figures.
 set -uo pipefail
 parts=("$@")
-((${#parts[@]})) || parts=(run syscalls hundred pull memory dns)
+((${#parts[@]})) || parts=(run syscalls hundred pull memory initramfs dns)
 for part in "${parts[@]}"; do
     case $part in
-        run | syscalls | hundred | pull | memory | dns) ;;
+        run | syscalls | hundred | pull | memory | initramfs | dns) ;;
         *) sed -n '2,/^set/s/^# //p' "$0" >&2; exit 2 ;;
     esac
 done
@@ -23,6 +23,7 @@ done
 if [[ -z ${MYDOCKER_TEST_ROOM-} ]]; then
     ((EUID == 0)) || { echo "bench.sh runs as root: it makes namespaces and users (sudo $0)" >&2; exit 1; }
     "$(dirname "$0")/setup.sh" bench || exit
+    [[ " ${parts[*]} " != *\ initramfs\ * ]] || "$(dirname "$0")/setup.sh" initramfs guest || exit
     if [[ " ${parts[*]} " == *\ pull\ * || " ${parts[*]} " == *\ memory\ * ]] && [[ -z ${BENCH_BASE-} ]]; then
         BENCH_BASE=$(mktemp /tmp/mydocker-bench.XXXXXX) || exit
         export BENCH_BASE
@@ -39,6 +40,8 @@ fi
 . "$scripts/bench-run.sh"
 # shellcheck source=scripts/bench-pull.sh
 . "$scripts/bench-pull.sh"
+# shellcheck source=scripts/bench-initramfs.sh
+. "$scripts/bench-initramfs.sh"
 # shellcheck source=scripts/bench-dns.sh
 . "$scripts/bench-dns.sh"
 rounds=${BENCH_ROUNDS:-20}
@@ -170,7 +173,7 @@ for directory in /run /dev/shm; do
     mount -t tmpfs tmpfs "$directory" || bail "cannot mount a tmpfs on $directory"
 done
 versions
-if [[ ${parts[*]} != dns ]]; then
+if [[ " ${parts[*]} " =~ \ (run|syscalls|hundred|pull|memory)\  ]]; then
     registry bench 5000
     ordinary_users
     contestants

@@ -6,6 +6,7 @@
 #   bench  demo, and the peers that mydocker is measured against
 #   fuzz   a C++ compiler
 #   guest  QEMU, and Debian's kernel for virtual machines in /var/cache/mydocker-guest
+#   initramfs  what initramfs.sh puts into one
 #   lint   shellcheck
 # Says what it installs, and nothing when all is there. Packages bring services
 # along (docker-registry does); none of them is started.
@@ -76,6 +77,12 @@ needs[guest]='
 qemu-system-x86_64 qemu-system-x86
 mke2fs             e2fsprogs
 '
+needs[initramfs]='
+busybox          busybox-static
+curl             curl
+slirp4netns      slirp4netns
+skopeo           skopeo
+'
 needs[fuzz]='
 c++              g++
 '
@@ -85,7 +92,7 @@ shellcheck       shellcheck
 
 # busybox alone is not enough: it must run in an empty root, so it must be static.
 static_busybox() {
-    ! ldd "$(command -v busybox)" 2>/dev/null | grep -q '=>'
+    [[ $(ldd "$(command -v busybox)" 2>/dev/null) != *'=>'* ]]
 }
 
 missing=()
@@ -95,20 +102,21 @@ lacks() { # PACKAGE
     [[ " ${missing[*]} " == *" $1 "* ]] || missing+=("$1")
 }
 
-for what in "${@:?usage: setup.sh demo|lessons|test|bench|fuzz|guest|lint...}"; do
-    [[ -v needs[$what] ]] || { echo "setup.sh: what is '$what'? (demo, lessons, test, bench, fuzz, guest or lint)" >&2; exit 2; }
+for what in "${@:?usage: setup.sh demo|lessons|test|bench|fuzz|guest|initramfs|lint...}"; do
+    [[ -v needs[$what] ]] || { echo "setup.sh: what is '$what'? (demo, lessons, test, bench, fuzz, guest, initramfs or lint)" >&2; exit 2; }
     while read -r command package; do
         [[ -z $command ]] || command -v "$command" >/dev/null || lacks "$package"
     done <<<"${needs[$what]}"
     case $what in
-        demo | lessons | test | bench)
+        demo | lessons | test | bench | initramfs)
             ! command -v busybox >/dev/null || static_busybox || lacks busybox-static ;;&
         test)
             /usr/bin/python3 -c 'import jsonschema' 2>/dev/null || lacks python3-jsonschema
             # The schema of config.json, as the standard's own package has it.
             [[ -e /usr/share/gocode/src/github.com/opencontainers/runtime-spec/schema/config-schema.json ]] ||
                 lacks golang-github-opencontainers-specs-dev ;;
-        guest) [[ -e $kernels/vmlinuz && -e $kernels/overlay.ko ]] || download_kernel=1 ;;
+        initramfs) [[ -e /etc/ssl/certs/ca-certificates.crt ]] || lacks ca-certificates ;;
+        guest) [[ -e $kernels/vmlinuz && -e $kernels/overlay.ko && -e $kernels/virtio_net.ko ]] || download_kernel=1 ;;
     esac
 done
 ((${#missing[@]} + download_kernel)) || exit 0
@@ -147,8 +155,11 @@ if ((download_kernel)); then
     quietly apt-get -q download -o APT::Sandbox::User=root "$package"
     quietly dpkg -x ./*.deb kernel
     mkdir -p "$kernels"
-    for module in overlay loop tun; do
-        find kernel -name "$module.ko" -exec cp {} "$kernels/" \;
+    # Containers' and the tests' disks; the rest for a virtio network card.
+    for module in overlay loop tun virtio{,_ring,_pci,_pci_modern_dev,_pci_legacy_dev,_net} failover net_failover; do
+        find kernel -name "$module.ko*" -exec cp {} "$kernels/" \;
     done
+    # Debian's are packed since version 13.
+    find "$kernels" -name '*.ko.xz' -exec xz -df {} +
     cp kernel/boot/vmlinuz-* "$kernels/vmlinuz"
 fi

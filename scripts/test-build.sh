@@ -16,7 +16,7 @@ is "README's tour of src is the reading order of main.rs" "$(sed -n '/^### The t
 try make -n -C "$top" install DESTDIR="$room/dest" PREFIX=/opt/x
 like 'make install obeys DESTDIR and PREFIX' "$out" "$room/dest/opt/x/bin"
 try make -C "$top" help
-for target in demo test bench lint lessons trace tour install clean; do
+for target in demo test bench lint lessons trace tour initramfs install clean; do
     like "make help names $target" "$out" "(^|[^a-z])$target([^a-z]|$)"
 done
 

@@ -44,7 +44,7 @@ import re
 import sys
 
 WHO = r"[a-z]+\d*(?:/[^\s/]+)*"
-STEPS = set("start image clone bundle world network sealed power end ask fetch unpack put query store".split())
+STEPS = set("start image clone bundle world network sealed power end ask fetch unpack put query store boot".split())
 CUT = 32  # bytes of a string that the narrator tells, as strace does by default
 
 # What the C library does between an execve and main, in this order: name, pattern of the arguments.

@@ -6,9 +6,9 @@
 //! and leave the host's tree mounted below the container.
 //!
 //! Here one more mount is put on `/` first: the same tree, bound on itself. What is above a mount has a parent, and
-//! pivot_root works as on any disk. The engine does it once in a mount namespace of its own, and what the container
-//! inherits of that is locked: nothing in there can uncover what lies below, mount_namespaces(7). A user alone may
-//! not do that; then the container's own process does.
+//! pivot_root works as on any disk. As pid 1 (boot.rs) we do it once for the whole machine. Else the engine does it in
+//! a mount namespace of its own, and what the container inherits of that is locked: nothing in there can uncover what
+//! lies below, mount_namespaces(7). A user alone may not do that; then the container's own process does.
 
 use crate::error::{Context, Result};
 use crate::sys;

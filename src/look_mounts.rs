@@ -101,7 +101,7 @@ fn path(raw: &str) -> String {
 }
 
 /// mountinfo has space, tab, newline and backslash as `\040` and so on.
-fn unescape(text: &str) -> String {
+pub fn unescape(text: &str) -> String {
     let mut out = Vec::new();
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

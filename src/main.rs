@@ -36,6 +36,10 @@ mod check_store; // what the store's file system carries
 mod check_helpers; // the programs that are started, with little to do
 mod check_limits; // cgroups
 
+// A machine of its own:
+mod boot; // pid 1: from the kernel's start to power off
+mod boot_network; // mydocker.ip=, the first card
+
 // One image:
 mod pull; // the story of a pull
 mod load; // the story of a load: docker-archive, OCI image layout
@@ -153,6 +157,14 @@ pub fn entry(arguments: &[OsString]) -> i32 {
             init::main(rest);
         }
     }
+    if boot::is_wanted(arguments) {
+        boot::main();
+    }
+    perform(arguments)
+}
+
+/// What the command line says: exit code out, and an error said.
+fn perform(arguments: &[OsString]) -> i32 {
     match dispatch(arguments) {
         Ok(code) => code,
         Err(error) => {

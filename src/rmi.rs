@@ -158,8 +158,8 @@ fn contents(store: &Store) -> Result<(Vec<String>, Vec<(Reference, String)>)> {
 }
 
 /// The names in a directory, sorted; none where there is no directory.
-fn names(dir: &Path) -> Result<Vec<String>> {
-    sys::why("if there is one: what is in the store?");
+pub fn names(dir: &Path) -> Result<Vec<String>> {
+    sys::why_else("if there is one: what is in the store?");
     let entries = match sys::list_path(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.context(format_args!("list {}", dir.display()))?,

@@ -277,7 +277,6 @@ pub fn mknod(path: impl AsRef<Path>, mode: u32, device: libc::dev_t) -> io::Resu
 pub fn lchown(path: impl AsRef<Path>, uid: u32, gid: u32) -> io::Result<()> {
     #[track_caller]
     fn plain(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
-        let path = path;
         let c = cstr(path)?;
         // SAFETY: the C string outlives the call.
         let result = check(unsafe { libc::lchown(c.as_ptr(), uid, gid) });
@@ -291,7 +290,6 @@ pub fn lchown(path: impl AsRef<Path>, uid: u32, gid: u32) -> io::Result<()> {
 pub fn mkdirat(dir: &Fd, path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
     #[track_caller]
     fn plain(dir: &Fd, path: &Path, mode: u32) -> io::Result<()> {
-        let path = path;
         let c = cstr(path)?;
         // SAFETY: the C string outlives the call.
         let result = check(unsafe { libc::mkdirat(dir.0, c.as_ptr(), mode) });
@@ -306,7 +304,6 @@ pub fn mkdirat(dir: &Fd, path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
 pub fn unlinkat(dir: &Fd, path: impl AsRef<Path>, flags: c_int) -> io::Result<()> {
     #[track_caller]
     fn plain(dir: &Fd, path: &Path, flags: c_int) -> io::Result<()> {
-        let path = path;
         let c = cstr(path)?;
         // SAFETY: the C string outlives the call.
         let result = check(unsafe { libc::unlinkat(dir.0, c.as_ptr(), flags) });
@@ -359,7 +356,6 @@ pub fn renameat(from_dir: &Fd, from: impl AsRef<Path>, to_dir: &Fd, to: impl AsR
 pub fn readlink(path: impl AsRef<Path>) -> io::Result<PathBuf> {
     #[track_caller]
     fn plain(path: &Path) -> io::Result<PathBuf> {
-        let path = path;
         let c = cstr(path)?;
         let mut buffer = vec![0u8; libc::PATH_MAX as usize];
         // SAFETY: the buffer is as long as the length passed.
@@ -499,7 +495,6 @@ fn full_statfs(path: &Path) -> io::Result<libc::statfs> {
 pub fn setxattr(path: impl AsRef<Path>, name: &str, value: &[u8]) -> io::Result<()> {
     #[track_caller]
     fn plain(path: &Path, name: &str, value: &[u8]) -> io::Result<()> {
-        let path = path;
         let (c, n) = (cstr(path)?, cstr(name)?);
         // SAFETY: the strings and the value, whose length is passed along, outlive the call.
         let result = check(unsafe { libc::lsetxattr(c.as_ptr(), n.as_ptr(), value.as_ptr().cast(), value.len(), 0) });
@@ -514,7 +509,6 @@ pub fn setxattr(path: impl AsRef<Path>, name: &str, value: &[u8]) -> io::Result<
 pub fn getxattr(path: impl AsRef<Path>, name: &str) -> io::Result<Vec<u8>> {
     #[track_caller]
     fn plain(path: &Path, name: &str) -> io::Result<Vec<u8>> {
-        let path = path;
         let (c, n) = (cstr(path)?, cstr(name)?);
         let mut value = vec![0u8; 64];
         // SAFETY: the strings and the buffer, whose length is passed along, outlive the call.
@@ -532,7 +526,6 @@ pub fn getxattr(path: impl AsRef<Path>, name: &str) -> io::Result<Vec<u8>> {
 pub fn set_times(path: impl AsRef<Path>, stat: &Stat) -> io::Result<()> {
     #[track_caller]
     fn plain(path: &Path, stat: &Stat) -> io::Result<()> {
-        let path = path;
         let c = cstr(path)?;
         let times = [
             libc::timespec { tv_sec: stat.0.st_atime, tv_nsec: stat.0.st_atime_nsec },
@@ -889,7 +882,6 @@ fn mount_setattr_read_only(at: c_int, path: &Path, flags: c_int) -> io::Result<(
 pub fn open_tree_clone(path: impl AsRef<Path>) -> io::Result<Fd> {
     #[track_caller]
     fn plain(path: &Path) -> io::Result<Fd> {
-        let path = path;
         let c = cstr(path)?;
         let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
         // SAFETY: the C string outlives the call.
@@ -1030,7 +1022,6 @@ pub struct Status(c_int);
 
 impl Status {
     /// As if a process had exited with this code.
-    #[cfg(test)]
     pub fn exited(code: i32) -> Status {
         Status(code << 8)
     }
@@ -1952,6 +1943,141 @@ pub fn fsetxattr(file: &Fd, name: &str, value: &[u8]) -> io::Result<()> {
     // SAFETY: the string and the value, whose length is passed along, outlive the call.
     let result = check(unsafe { libc::fsetxattr(file.0, n.as_ptr(), value.as_ptr().cast(), value.len(), 0) });
     tell("fsetxattr", &[file, &text(&n), &Bytes(value), &value.len(), &0], &result);
+    result.map(drop)
+}
+
+// ---- a machine of its own ----
+
+/// What reboot(2) is to do.
+const REBOOT: &[(u64, &str)] = &[
+    (libc::RB_DISABLE_CAD as u32 as u64, "LINUX_REBOOT_CMD_CAD_OFF"),
+    (libc::RB_POWER_OFF as u32 as u64, "LINUX_REBOOT_CMD_POWER_OFF"),
+    (libc::RB_HALT_SYSTEM as u32 as u64, "LINUX_REBOOT_CMD_HALT"),
+];
+
+/// reboot(2); `command` is `RB_DISABLE_CAD`, or one that does not come back when it succeeds.
+#[track_caller]
+pub fn reboot(command: c_int) -> io::Result<()> {
+    let shown = OneOf(command as u32 as u64, REBOOT);
+    tell_before("reboot", &[&"LINUX_REBOOT_MAGIC1", &"LINUX_REBOOT_MAGIC2", &shown]);
+    // SAFETY: an integer only.
+    let result = check(unsafe { libc::reboot(command) });
+    why_else("if possible: not this way");
+    tell_failed("reboot", &result);
+    result.map(drop)
+}
+
+/// finit_module(2) without parameters: the kernel takes in a module from an open file.
+#[track_caller]
+pub fn finit_module(file: &Fd) -> io::Result<()> {
+    // SAFETY: the C string is a constant.
+    let result = check(unsafe { libc::syscall(libc::SYS_finit_module, file.0, c"".as_ptr(), 0) });
+    tell("finit_module", &[file, &Text(b""), &0], &result);
+    result.map(drop)
+}
+
+/// sync(2): whatever is to be written to disks is written.
+#[track_caller]
+pub fn sync() {
+    // SAFETY: cannot fail.
+    unsafe { libc::sync() };
+    tell("sync", &[], &Ok(0));
+}
+
+/// An address as netdevice(7) has it, without a port.
+fn plain_address(address: Ipv4Addr) -> libc::sockaddr {
+    let raw = RawAddress::new(&SocketAddr::from((address, 0)));
+    // SAFETY: it begins with a sockaddr_in, which has the size of a sockaddr; any bytes are valid.
+    unsafe { std::ptr::from_ref(&raw).cast::<libc::sockaddr>().read_unaligned() }
+}
+
+/// A network card, by its name: netdevice(7).
+pub struct Card(libc::ifreq);
+
+/// What a card is given.
+pub enum Setting {
+    /// SIOCSIFFLAGS: up, and with multicast, as every card is; [`interface_up`] is for `lo`, which has none.
+    Up,
+    /// SIOCSIFADDR
+    Address(Ipv4Addr),
+    /// SIOCSIFNETMASK: which addresses are reached without a router.
+    Netmask(Ipv4Addr),
+}
+
+impl Card {
+    /// SIOCGIFNAME: the interface with this number.
+    #[track_caller]
+    pub fn of_number(socket: &Fd, number: c_int) -> io::Result<Card> {
+        // SAFETY: an all-zero ifreq is valid, it holds numbers and bytes only.
+        let mut card = Card(unsafe { std::mem::zeroed() });
+        card.0.ifr_ifru.ifru_ifindex = number;
+        // SAFETY: the request reads and writes one ifreq.
+        let result = check(unsafe { libc::ioctl(socket.0, libc::SIOCGIFNAME as _, &mut card.0) });
+        if verbose() {
+            let name =
+                if result.is_ok() { format!(", ifr_name={}", Text(card.name().as_bytes())) } else { String::new() };
+            tell("ioctl", &[socket, &"SIOCGIFNAME", &format_args!("{{ifr_ifindex={number}{name}}}")], &result);
+        }
+        result.map(|_| card)
+    }
+
+    pub fn name(&self) -> String {
+        let bytes = self.0.ifr_name.iter().take_while(|byte| **byte != 0);
+        bytes.map(|byte| char::from(*byte as u8)).collect()
+    }
+
+    #[track_caller]
+    pub fn set(&mut self, socket: &Fd, setting: Setting) -> io::Result<()> {
+        let (request, shown, address) = match setting {
+            Setting::Up => (libc::SIOCSIFFLAGS, ("SIOCSIFFLAGS", "flags=IFF_UP|IFF_MULTICAST"), None),
+            Setting::Address(address) => (libc::SIOCSIFADDR, ("SIOCSIFADDR", "addr="), Some(address)),
+            Setting::Netmask(mask) => (libc::SIOCSIFNETMASK, ("SIOCSIFNETMASK", "netmask="), Some(mask)),
+        };
+        match address {
+            Some(address) => self.0.ifr_ifru.ifru_addr = plain_address(address),
+            None => self.0.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_MULTICAST) as i16,
+        }
+        // SAFETY: these requests read one ifreq.
+        let result = check(unsafe { libc::ioctl(socket.0, request as _, &self.0) });
+        if verbose() {
+            let value = address.map_or(String::new(), |ip| SocketAddress(SocketAddr::from((ip, 0))).to_string());
+            let name = self.name();
+            let fields = format_args!("{{ifr_name={}, ifr_{}{value}}}", Text(name.as_bytes()), shown.1).to_string();
+            tell("ioctl", &[socket, &shown.0, &fields], &result);
+        }
+        result.map(drop)
+    }
+}
+
+/// struct rtentry of linux/route.h.
+#[repr(C)]
+struct Route {
+    pad1: c_ulong,
+    destination: libc::sockaddr,
+    gateway: libc::sockaddr,
+    mask: libc::sockaddr,
+    flags: u16,
+    pad2: u16,
+    pad3: c_ulong,
+    pad4: c_ulong,
+    metric: i16,
+    device: *const c_char,
+    mtu: c_ulong,
+    window: c_ulong,
+    round_trip: u16,
+}
+
+/// SIOCADDRT: every address that is not reached without a router is reached by this one.
+#[track_caller]
+pub fn add_default_route(socket: &Fd, gateway: Ipv4Addr) -> io::Result<()> {
+    // SAFETY: an all-zero rtentry is valid: numbers, and a device that is not named.
+    let mut route: Route = unsafe { std::mem::zeroed() };
+    let everything = plain_address(Ipv4Addr::UNSPECIFIED);
+    (route.destination, route.mask, route.gateway) = (everything, everything, plain_address(gateway));
+    route.flags = libc::RTF_UP | libc::RTF_GATEWAY;
+    // SAFETY: the request reads one rtentry.
+    let result = check(unsafe { libc::ioctl(socket.0, libc::SIOCADDRT as _, &route) });
+    tell("ioctl", &[socket, &"SIOCADDRT", &Address(&route)], &result);
     result.map(drop)
 }
 

@@ -276,6 +276,7 @@ const COLOURS: &[(&str, u8)] = &[
     ("put", 32),
     ("query", 32),
     ("store", 36),
+    ("boot", 33),
 ];
 
 /// A reason without its `if possible: `, `unless it is there: ` or the like.
