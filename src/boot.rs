@@ -284,7 +284,7 @@ fn start(words: &[OsString]) -> io::Result<Pid> {
     sys::why("if possible: a session of its own");
     let _is_one_already = sys::setsid();
     sys::why("if possible: its terminal is the console: Ctrl-C there is a SIGINT here");
-    let _no_terminal = sys::ioctl(sys::STDIN, libc::TIOCSCTTY, 0, "TIOCSCTTY", &0);
+    let _no_terminal = sys::ioctl(sys::STDIN, libc::TIOCSCTTY as _, 0, "TIOCSCTTY", &0);
     sys::why("if possible: pid 1 had blocked them");
     let _cannot_fail = sys::unblock_signals();
     sys::exit(crate::perform(words))

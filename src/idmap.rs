@@ -10,7 +10,7 @@
 //! the store (a layer on disk depends on it), and [`IdMap::enter`] runs a job inside such a
 //! namespace, where it may own and remove what the user outside may not.
 
-use crate::error::{say, Context, Error, Result};
+use crate::error::{printable, say, Context, Error, Result};
 use crate::sys::{self, Fd, Pid, Program};
 use crate::whiteout::Marks;
 
@@ -133,11 +133,14 @@ impl IdMap {
                 write_as_root(pid, "gid_map", &self.gids)
             }
             Writer::Helper => {
+                sys::why("what the helpers complain of");
+                let (words, complain) = sys::pipe2().context("pipe2")?;
                 // Side by side: most of their time is their own start.
-                let uids = start_helper("newuidmap", pid, &self.uids)?;
-                let gids = start_helper("newgidmap", pid, &self.gids);
-                finish_helper("newuidmap", uids)?;
-                finish_helper("newgidmap", gids?)
+                let uids = start_helper("newuidmap", pid, &self.uids, &complain)?;
+                let gids = start_helper("newgidmap", pid, &self.gids, &complain);
+                drop(complain);
+                finish_helper("newuidmap", uids, &words)?;
+                finish_helper("newgidmap", gids?, &words)
             }
             Writer::Nobody => {
                 // Dropping a group could open a file that is closed to that group, so the kernel wants
@@ -365,23 +368,25 @@ fn write_as_root(pid: Pid, file: &str, ranges: &[Range]) -> Result<()> {
     write_file(pid, file, &lines(&identity))
 }
 
-fn start_helper(name: &'static str, pid: Pid, ranges: &[Range]) -> Result<Pid> {
+fn start_helper(name: &'static str, pid: Pid, ranges: &[Range], complain: &Fd) -> Result<Pid> {
     let numbers = ranges.iter().flat_map(|r| [r.inside, r.outside, r.count]);
     let arguments = [pid.to_string()].into_iter().chain(numbers.map(|n| n.to_string()));
     let program = Program { name, arguments: arguments.map(Into::into).collect(), environment: Vec::new() };
     sys::why("setuid root: it may map the ids that /etc/subuid and /etc/subgid give to the user");
-    sys::spawn(&program, [None; 3], &[]).context(format_args!("start {name}"))
+    sys::spawn(&program, [None, None, Some(complain)], &[]).context(format_args!("start {name}"))
 }
 
-fn finish_helper(name: &str, child: Pid) -> Result<()> {
+fn finish_helper(name: &str, child: Pid, words: &Fd) -> Result<()> {
     sys::why("the map is written when it has ended well");
     let status = sys::wait(child).context("wait4")?;
     if status.success() {
         return Ok(());
     }
-    Err(Error::new(format!("{name} failed: {status}")).hint(
-        "its message is above; it must be setuid root, and is powerless under strace: use strace -u USER as root",
-    ))
+    sys::why("what did it complain of?");
+    let words = sys::if_possible(|| sys::read_to_end(words, 4096)).unwrap_or_default();
+    let words = printable(String::from_utf8_lossy(&words).trim());
+    Err(Error::new(format!("{name} failed: {status}: {words}"))
+        .hint("it must be setuid root, and is powerless under strace: use strace -u USER as root"))
 }
 
 /// Why a setuid program such as `newuidmap` has no power here, if that is so: execve(2) ignores the bit under

@@ -474,7 +474,7 @@ fn newfstatat(at: c_int, path: &std::ffi::CStr, flags: c_int) -> io::Result<Stat
 pub fn statfs(path: impl AsRef<Path>) -> io::Result<i64> {
     #[track_caller]
     fn plain(path: &Path) -> io::Result<i64> {
-        full_statfs(path).map(|fs| fs.f_type)
+        full_statfs(path).map(|fs| fs.f_type as _)
     }
     plain(path.as_ref())
 }
@@ -1136,33 +1136,33 @@ pub fn umask(mask: u32) {
 /// prlimit(RLIMIT_NOFILE): as many open files as this process may have.
 #[track_caller]
 pub fn raise_open_files() -> io::Result<()> {
-    let limit = get_limit(0, libc::RLIMIT_NOFILE)?;
-    set_limit(0, libc::RLIMIT_NOFILE, libc::rlimit { rlim_cur: limit.rlim_max, ..limit })
+    let limit = get_limit(0, libc::RLIMIT_NOFILE as c_int)?;
+    set_limit(0, libc::RLIMIT_NOFILE as c_int, libc::rlimit { rlim_cur: limit.rlim_max, ..limit })
 }
 
 /// prlimit(RLIMIT_FSIZE): a file that this child writes grows to `bytes` and no further.
 #[track_caller]
 pub fn limit_file_size(pid: Pid, bytes: u64) -> io::Result<()> {
-    let limit = get_limit(pid, libc::RLIMIT_FSIZE)?;
-    set_limit(pid, libc::RLIMIT_FSIZE, libc::rlimit { rlim_cur: limit.rlim_max.min(bytes), ..limit })
+    let limit = get_limit(pid, libc::RLIMIT_FSIZE as c_int)?;
+    set_limit(pid, libc::RLIMIT_FSIZE as c_int, libc::rlimit { rlim_cur: limit.rlim_max.min(bytes), ..limit })
 }
 
 #[track_caller]
-fn get_limit(pid: Pid, resource: libc::__rlimit_resource_t) -> io::Result<libc::rlimit> {
+fn get_limit(pid: Pid, resource: c_int) -> io::Result<libc::rlimit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointers are NULL or to a live rlimit.
-    let result = check(unsafe { libc::prlimit(pid, resource, std::ptr::null(), &mut limit) });
+    let result = check(unsafe { libc::prlimit(pid, resource as _, std::ptr::null(), &mut limit) });
     why_else("how far can the limit be raised?");
-    tell("prlimit64", &[&pid, &OneOf(resource.into(), LIMIT), &"NULL", &Limit(&limit)], &result);
+    tell("prlimit64", &[&pid, &OneOf(resource as u64, LIMIT), &"NULL", &Limit(&limit)], &result);
     result.map(|_| limit)
 }
 
 #[track_caller]
-fn set_limit(pid: Pid, resource: libc::__rlimit_resource_t, limit: libc::rlimit) -> io::Result<()> {
+fn set_limit(pid: Pid, resource: c_int, limit: libc::rlimit) -> io::Result<()> {
     // SAFETY: the pointers are to a live rlimit or NULL.
-    let result = check(unsafe { libc::prlimit(pid, resource, &limit, std::ptr::null_mut()) });
+    let result = check(unsafe { libc::prlimit(pid, resource as _, &limit, std::ptr::null_mut()) });
     why_else("the limit from here on");
-    tell("prlimit64", &[&pid, &OneOf(resource.into(), LIMIT), &Limit(&limit), &"NULL"], &result);
+    tell("prlimit64", &[&pid, &OneOf(resource as u64, LIMIT), &Limit(&limit), &"NULL"], &result);
     result.map(drop)
 }
 
@@ -1664,7 +1664,7 @@ impl Datagrams {
         let (count, flags) = (self.headers.len() as u32, libc::MSG_DONTWAIT);
         let headers = self.headers.as_mut_ptr();
         // SAFETY: the headers point into this value's own vectors (see `new`), which outlive the call.
-        let result = check(unsafe { libc::recvmmsg(socket.0, headers, count, flags, std::ptr::null_mut()) });
+        let result = check(unsafe { libc::recvmmsg(socket.0, headers, count, flags as _, std::ptr::null_mut()) });
         tell("recvmmsg", &[socket, &Row::received(self, &result), &count, &"MSG_DONTWAIT", &"NULL"], &result);
         match result {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
@@ -1690,7 +1690,7 @@ impl Datagrams {
             let headers = self.headers[done..self.used].as_mut_ptr();
             let count = (self.used - done) as u32;
             // SAFETY: the headers point into this value's own vectors (see `new`), which outlive the call.
-            let result = check(unsafe { libc::sendmmsg(socket.0, headers, count, libc::MSG_DONTWAIT) });
+            let result = check(unsafe { libc::sendmmsg(socket.0, headers, count, libc::MSG_DONTWAIT as _) });
             tell("sendmmsg", &[socket, &Row::sent(self, done, &result), &count, &"MSG_DONTWAIT"], &result);
             match result {
                 Ok(sent) => (done, is_second) = (done + sent as usize, false),
@@ -1815,7 +1815,7 @@ pub fn tcgetattr(fd: c_int) -> io::Result<Termios> {
     // SAFETY: an all-zero termios is valid, it holds numbers only.
     let mut termios: Termios = unsafe { std::mem::zeroed() };
     // SAFETY: the pointer is to a live termios, whose beginning is the kernel's struct.
-    let result = check(unsafe { libc::ioctl(fd, libc::TCGETS, &mut termios) });
+    let result = check(unsafe { libc::ioctl(fd, libc::TCGETS as _, &mut termios) });
     tell("ioctl", &[&fd, &"TCGETS", &Struct(result.is_ok(), &termios, Terminal(&termios))], &result);
     result.map(|_| termios)
 }
@@ -1824,7 +1824,7 @@ pub fn tcgetattr(fd: c_int) -> io::Result<Termios> {
 #[track_caller]
 pub fn tcsetattr(fd: c_int, termios: &Termios) -> io::Result<()> {
     // SAFETY: the pointer is to a live termios, whose beginning is the kernel's struct.
-    let result = check(unsafe { libc::ioctl(fd, libc::TCSETSW, termios) });
+    let result = check(unsafe { libc::ioctl(fd, libc::TCSETSW as _, termios) });
     tell("ioctl", &[&fd, &"TCSETSW", &Terminal(termios)], &result);
     result.map(drop)
 }
@@ -1840,7 +1840,7 @@ pub fn raw_mode(mut termios: Termios) -> Termios {
 #[track_caller]
 pub fn ioctl(fd: c_int, request: c_ulong, argument: c_int, name: &str, shown: &dyn fmt::Display) -> io::Result<c_long> {
     // SAFETY: only requests with integer arguments are passed (TIOCSCTTY, TIOCGPTPEER).
-    let result = check(unsafe { libc::ioctl(fd, request, argument) });
+    let result = check(unsafe { libc::ioctl(fd, request as _, argument) });
     tell("ioctl", &[&fd, &name, shown], &result);
     result
 }
@@ -1850,7 +1850,7 @@ pub fn ioctl(fd: c_int, request: c_ulong, argument: c_int, name: &str, shown: &d
 pub fn unlock_pty(master: &Fd) -> io::Result<()> {
     let zero: c_int = 0;
     // SAFETY: the request reads one int.
-    let result = check(unsafe { libc::ioctl(master.0, libc::TIOCSPTLCK, &zero) });
+    let result = check(unsafe { libc::ioctl(master.0, libc::TIOCSPTLCK as _, &zero) });
     tell("ioctl", &[master, &"TIOCSPTLCK", &List(&[zero])], &result);
     result.map(drop)
 }
@@ -1867,7 +1867,7 @@ pub fn pty_peer(master: &Fd) -> io::Result<Fd> {
 pub fn pty_number(master: &Fd) -> io::Result<u32> {
     let mut number: libc::c_uint = 0;
     // SAFETY: the request writes one unsigned int.
-    let result = check(unsafe { libc::ioctl(master.0, libc::TIOCGPTN, &mut number) });
+    let result = check(unsafe { libc::ioctl(master.0, libc::TIOCGPTN as _, &mut number) });
     tell("ioctl", &[master, &"TIOCGPTN", &Struct(result.is_ok(), &number, List(&[number]))], &result);
     result.map(|_| number)
 }
@@ -1877,7 +1877,7 @@ pub fn pty_number(master: &Fd) -> io::Result<u32> {
 pub fn copy_window_size(from: c_int, to: c_int) -> io::Result<()> {
     let size = get_window_size(from)?;
     // SAFETY: the request reads one winsize.
-    let result = check(unsafe { libc::ioctl(to, libc::TIOCSWINSZ, &size) });
+    let result = check(unsafe { libc::ioctl(to, libc::TIOCSWINSZ as _, &size) });
     why_else("and gives it to the container's");
     tell("ioctl", &[&to, &"TIOCSWINSZ", &WindowSize(&size)], &result);
     result.map(drop)
@@ -1894,7 +1894,7 @@ fn get_window_size(fd: c_int) -> io::Result<libc::winsize> {
     // SAFETY: an all-zero winsize is valid, it holds numbers only.
     let mut size: libc::winsize = unsafe { std::mem::zeroed() };
     // SAFETY: the request writes one winsize.
-    let result = check(unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &mut size) });
+    let result = check(unsafe { libc::ioctl(fd, libc::TIOCGWINSZ as _, &mut size) });
     tell("ioctl", &[&fd, &"TIOCGWINSZ", &Struct(result.is_ok(), &size, WindowSize(&size))], &result);
     result.map(|_| size)
 }
@@ -1917,7 +1917,7 @@ pub fn interface_up(name: &str) -> io::Result<()> {
     }
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
     // SAFETY: the request reads one ifreq.
-    let result = check(unsafe { libc::ioctl(socket.0, libc::SIOCSIFFLAGS, &request) });
+    let result = check(unsafe { libc::ioctl(socket.0, libc::SIOCSIFFLAGS as _, &request) });
     let shown = format_args!("{{ifr_name={}, ifr_flags=IFF_UP|IFF_RUNNING}}", Text(name.as_bytes()));
     why_else("up from here on");
     tell("ioctl", &[&socket, &"SIOCSIFFLAGS", &shown], &result);
@@ -1931,7 +1931,7 @@ pub fn interface_up(name: &str) -> io::Result<()> {
 pub fn room(path: impl AsRef<Path>) -> io::Result<(i64, u64)> {
     #[track_caller]
     fn plain(path: &Path) -> io::Result<(i64, u64)> {
-        full_statfs(path).map(|fs| (fs.f_type, fs.f_bavail.saturating_mul(fs.f_bsize as u64)))
+        full_statfs(path).map(|fs| (fs.f_type as _, fs.f_bavail.saturating_mul(fs.f_bsize as u64)))
     }
     plain(path.as_ref())
 }
@@ -2293,7 +2293,8 @@ pub fn send_message(socket: &Fd, bytes: &[u8], fd: Option<&Fd>) -> io::Result<()
     }
     // SAFETY: everything the header points to is alive; MSG_NOSIGNAL: a dead peer is an error, no SIGPIPE.
     let result = check(unsafe { libc::sendmsg(socket.0, &message, libc::MSG_NOSIGNAL) } as c_long);
-    let shown = Message { bytes, room: bytes.len(), fd: fd.map(Fd::raw), control: message.msg_controllen, flags: 0 };
+    let shown =
+        Message { bytes, room: bytes.len(), fd: fd.map(Fd::raw), control: message.msg_controllen as usize, flags: 0 };
     tell("sendmsg", &[socket, &shown, &"MSG_NOSIGNAL"], &result);
     result.map(drop)
 }
@@ -2318,7 +2319,7 @@ pub fn receive_message(socket: &Fd, buffer: &mut [u8], flags: c_int) -> io::Resu
         let fd = unsafe { result.as_ref().ok().and_then(|_| descriptor_in(&message)) };
         let room = buffer.len();
         let bytes = &buffer[..*result.as_ref().unwrap_or(&0) as usize];
-        let shown = Message { bytes, room, fd, control: message.msg_controllen, flags: message.msg_flags };
+        let shown = Message { bytes, room, fd, control: message.msg_controllen as usize, flags: message.msg_flags };
         let shown = Received(result.is_ok(), shown);
         tell("recvmsg", &[socket, &shown, &Flags(asked as u64, MESSAGE)], &result);
         if !is_interrupted(&result) {

@@ -46,7 +46,7 @@ pub fn make(owner: u32) -> Result<(Fd, Fd)> {
 /// Makes `slave` the controlling terminal of this new session, and its standard streams.
 pub fn control(slave: &Fd) -> Result<()> {
     sys::why("Ctrl-C in this terminal is a signal to this session");
-    sys::ioctl(slave.raw(), libc::TIOCSCTTY, 0, "TIOCSCTTY", &0).context("ioctl(TIOCSCTTY)")?;
+    sys::ioctl(slave.raw(), libc::TIOCSCTTY as _, 0, "TIOCSCTTY", &0).context("ioctl(TIOCSCTTY)")?;
     for stream in [STDIN, STDOUT, STDERR] {
         sys::why("standard input, output and error are the terminal");
         sys::dup2(slave.raw(), stream).context("dup2")?;
