@@ -238,6 +238,7 @@ archive() { # PATH -> $work/image.tar
         within=$work/archive
         mkdir "$within"
         tar -xf "$1" -C "$within" 2>"$work/log" || fail "$1 is not an archive: $(head -n 1 "$work/log")"
+        chmod -R u+rwX "$within"
     fi
     if [[ -e $within/oci-layout && -e $within/index.json ]]; then
         kind=oci
@@ -246,14 +247,17 @@ archive() { # PATH -> $work/image.tar
     else
         fail "$1 is no image: neither oci-layout and index.json nor manifest.json is in it (docker save writes one)"
     fi
-    chmod -R u+rwX "$within" 2>/dev/null || : # a directory may be another's
-    if [[ -e $within/manifest.json ]] && ! has_compressed "$within"; then
+    if [[ $kind == oci && $(grep -o '"digest"' "$within/index.json" | wc -l) -gt 1 ]] ||
+        { [[ -e $within/manifest.json ]] && ! has_compressed "$within"; }; then
+        # Several images, which skopeo does not copy at once, stay as they are, compressed.
         (cd "$within" && find . -mindepth 1 -printf '%P\0' | sort -z |
             tar -cf "$work/image.tar" --no-recursion --null -T - --mtime="@$mtime" \
                 --owner=0 --group=0 --numeric-owner --format=gnu)
     elif [[ $kind == oci ]]; then
         name=${name%.tgz}
-        name=$(layout_name "$within" "${name%.tar*}")
+        name=${name%.tar*}
+        name=${name,,}
+        name=$(layout_name "$within" "${name//[^a-z0-9._-]/-}")
         skopeo_copy "oci:$within" "docker-archive:$work/image.tar:$name" || fail "$1: $said"
     else
         # skopeo wants it as one file, and knows the names in it.

@@ -96,6 +96,7 @@ mkdir -p "$room/o"/{lower,upper,work,store}
 mount -t overlay -o "lowerdir=$room/o/lower,upperdir=$room/o/upper,workdir=$room/o/work" none "$room/o/store"
 fails 'a store on an overlay' 125 "$room/o/store|overlay" env MYDOCKER_HOME="$room/o/store" "$mydocker" run --rm --network none busybox true
 umount "$room/o/store"
+for command in check ps images load; do fails "$command of what?" 125 'what is "x"' mydocker $command x; done
 fails 'a relative store' 125 'MYDOCKER_HOME' env MYDOCKER_HOME=relative "$mydocker" images
 fails 'not enough ids' 125 '70000|subuid|ids' as sub "$mydocker" run --rm --network none test/formats:ids true
 # A name from an image or an option that is made to look like lines and orders to the terminal.

@@ -111,6 +111,21 @@ for tool in curl tar gzip sha256sum; do ln -s "$(command -v $tool)" "$room/tools
 try as sub env PATH="$room/tools" "$mydocker" run --rm --network none busybox echo here
 is 'without newuidmap: one id' "$rc:$out" 0:here
 like '  and a warning that names it' "$err" 'newuidmap'
+# Root of a user namespace with one id: an image whose files are all root's has no group tty to give terminals to.
+mkdir -p "$room/alone/bin"
+cp "$images/busybox/bin/busybox" "$room/alone/bin/"
+ln -s busybox "$room/alone/bin/ls"
+umoci init --layout "$room/one"
+umoci new --image "$room/one:latest"
+umoci insert --image "$room/one:latest" "$room/alone" / || bail 'umoci failed'
+one() { unshare -Ur env MYDOCKER_HOME="$room/one.store" "$mydocker" "$@"; }
+try one load -i "$room/one"
+gives 'root of a user namespace with one id' /dev/pts/ptmx one run --rm --network none one /bin/ls /dev/pts/ptmx
+# An image is called by its ID, too; one that was loaded without a name has no other.
+id=$(one images | awk 'NR == 2 {print $3}')
+gives 'an image by its ID' /bin/ls one run --rm --network none "$id" /bin/ls /bin/ls
+gives '  or more of it' /bin/ls one run --rm --network none "sha256:$id" /bin/ls /bin/ls
+fails '  but not by another' 125 'not found|resolve|connect' one run --rm --network none "${id//[0-9]/f}" /bin/ls
 nothing_remains 'nothing remains'
 
 # The two maps have layers of their own, one store holds both.

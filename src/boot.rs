@@ -88,14 +88,14 @@ fn story(command: Vec<OsString>) -> Result<()> {
     let wanted = Wanted::parse(&words(&OsString::from_vec(line), b'"').unwrap_or_default())?;
     leave_rootfs();
     sys::why("if there is one: modules that have been given along");
-    for module in names("/modules".as_ref())? {
+    for module in given("/modules") {
         load_module(&format!("/modules/{module}"));
     }
     sys::why("if possible: 127.0.0.1, interfaces are spoken to through any socket");
     check("bring up", "lo", sys::interface_up("lo"));
     boot_network::bring_up(wanted);
     sys::why("if there is one: images that have been given along");
-    for archive in names("/images".as_ref())? {
+    for archive in given("/images") {
         load_image(&format!("/images/{archive}"));
     }
     let code = supervise(start(&command)).code();
@@ -248,10 +248,18 @@ fn hand_controllers_down() {
 
 // ---- what this machine has ----
 
+/// What lies in a directory that the initramfs may have brought.
+fn given(dir: &str) -> Vec<String> {
+    names(dir.as_ref()).unwrap_or_else(|error| {
+        say(format_args!("warning: {error}"));
+        Vec::new()
+    })
+}
+
 /// A module of the kernel's. They are loaded by name: each stands behind those that it needs (else: ENOENT).
 fn load_module(path: &str) {
     sys::why("if possible: a module of the kernel's");
-    let loaded = sys::open(path, libc::O_RDONLY, 0).and_then(|file| {
+    let loaded = sys::open(path, libc::O_RDONLY | libc::O_NONBLOCK, 0).and_then(|file| {
         sys::why("if possible: taken into the kernel (EEXIST: it is there)");
         sys::finit_module(&file)
     });
@@ -260,6 +268,10 @@ fn load_module(path: &str) {
 
 /// An image that the initramfs has brought. An archive is removed as soon as it is in the store: both are in memory.
 fn load_image(path: &str) {
+    sys::why("if possible: a file or a directory? of anything else nobody knows when it ends");
+    if !sys::lstat(path).is_ok_and(|stat| matches!(stat.kind(), libc::S_IFREG | libc::S_IFDIR)) {
+        return say(format_args!("warning: {path} is neither a file nor a directory"));
+    }
     let narrated = if sys::verbose() { "-v" } else { "--" };
     // What goes wrong, load itself says.
     if supervise(start(&[narrated, "load", "-i", path].map(OsString::from))).success() {
@@ -293,8 +305,13 @@ fn start(words: &[OsString]) -> io::Result<Pid> {
 /// Waits until the command has ended; returns how. Meanwhile every process without a parent becomes our child, and
 /// is waited for when it ends; signals go to the command.
 fn supervise(command: io::Result<Pid>) -> Status {
-    let pid = *command.as_ref().unwrap_or(&0);
-    check("start", "the command", command.map(drop));
+    let pid = match command {
+        Ok(pid) => pid,
+        Err(error) => {
+            say(format_args!("clone: {error}"));
+            return Status::exited(ENGINE_FAILED);
+        }
+    };
     loop {
         match reap(pid) {
             Ok(None) => {}

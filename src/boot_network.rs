@@ -117,7 +117,9 @@ fn first_card(socket: &Fd) -> Option<Card> {
     for _ in 0..CARD_PATIENCE {
         for number in 2..32 {
             sys::why("if possible: a card of this number? (ENODEV: none)");
-            if let Ok(card) = Card::of_number(socket, number) {
+            let Ok(card) = Card::of_number(socket, number) else { continue };
+            sys::why("if possible: is there a device behind it? (ENOENT: dummy0, sit0, ...)");
+            if sys::stat(format!("/sys/class/net/{}/device", card.name())).is_ok() {
                 return Some(card);
             }
         }

@@ -70,12 +70,18 @@ fn explore(page: &mut Page, store: &Store) -> Result<Ground> {
     let (magic, room) = sys::room(dir).context("statfs of the store")?;
     let kind = NAMES.iter().find(|(number, _)| *number == magic).map_or("another file system", |(_, name)| name);
     sys::why("may the caller write here?");
-    sys::access(dir, libc::W_OK).context("the store cannot be written: access")?;
+    sys::access(dir, libc::W_OK)
+        .context(format_args!("{} cannot be written", dir.display()))
+        .map_err(|error| error.hint("MYDOCKER_HOME=DIR puts the store elsewhere"))?;
     let scratch = make_scratch(store)?;
     let ground = Ground { marks: marks(dir, scratch.as_deref()), kind, scratch };
     let place = store.root.display();
     let kind = &ground.kind;
     let state = if ground.scratch.is_some() { "" } else { ", made when it is needed" };
+    if magic == RAMFS_MAGIC {
+        page.line(Word::Ok, "store", format_args!("{place} ({kind}, as much as there is memory{state})"));
+        return Ok(ground);
+    }
     let word = if room >= LITTLE { Word::Ok } else { Word::Limited };
     page.line(word, "store", format_args!("{place} ({kind}, {} MB free{state})", room >> 20));
     Ok(ground)

@@ -44,6 +44,13 @@ pub fn bound_capabilities() -> Result<()> {
     Ok(())
 }
 
+/// Whether nobody may set groups here: so it is in each user namespace inside of one that a user alone has made,
+/// user_namespaces(7).
+fn setgroups_denied() -> bool {
+    sys::why("has the engine's own user namespace forbidden it to all inside?");
+    sys::read_file("/proc/self/setgroups", 64).is_ok_and(|text| text == b"deny\n")
+}
+
 /// Becomes the container's user with no more capabilities than docker leaves: root keeps the default
 /// set, anybody else has none. Groups come first: without CAP_SETGID it would be too late. Returns whether
 /// ids have changed; the first process of a user namespace is 0:0 already. Where a user alone wrote the id
@@ -51,7 +58,10 @@ pub fn bound_capabilities() -> Result<()> {
 pub fn become_user(user: &User, may_set_groups: bool) -> Result<bool> {
     if may_set_groups {
         sys::why("the groups of the image's user, none of the caller's");
-        sys::setgroups(&user.groups).context(format_args!("setgroups {:?}", user.groups))?;
+        match sys::setgroups(&user.groups) {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) && setgroups_denied() => {}
+            set => set.context(format_args!("setgroups {:?}", user.groups))?,
+        }
     }
     if user.gid != 0 {
         sys::why("the group of the command's user");

@@ -100,7 +100,7 @@ fn wants_terminal(options: &RunOptions) -> Result<bool> {
 fn find_image(store: &Store, options: &RunOptions, map: &IdMap) -> Result<(Facts, Fd)> {
     let reference = Reference::parse(&options.image)?;
     if options.pull != PullPolicy::Always {
-        if let Some(found) = find_locked(store, &reference, map)? {
+        if let Some(found) = find_locked(store, |store| by_name_or_id(store, &reference, &options.image, map))? {
             if fits(&found.0, options.platform.as_deref()) {
                 return Ok(found);
             }
@@ -114,21 +114,30 @@ fn find_image(store: &Store, options: &RunOptions, map: &IdMap) -> Result<(Facts
     let how = pull::Options { platform: options.platform.clone(), mirror: options.mirror.clone() };
     pull::pull(store, &reference, &how, map)?;
     sys::step("image");
-    if let Some(found) = find_locked(store, &reference, map)? {
+    let by_name = |store: &Store| facts::find(store, &reference, map);
+    if let Some(found) = find_locked(store, by_name)? {
         return Ok(found);
     }
     // An rmi came in between.
     pull::pull(store, &reference, &how, map)?;
     sys::step("image");
-    find_locked(store, &reference, map)?.ok_or_else(|| Error::new(format!("{reference} was removed just now")))
+    find_locked(store, by_name)?.ok_or_else(|| Error::new(format!("{reference} was removed just now")))
 }
 
-fn find_locked(store: &Store, reference: &Reference, map: &IdMap) -> Result<Option<(Facts, Fd)>> {
+/// A name counts before an ID, as in docker.
+fn by_name_or_id(store: &Store, name: &Reference, id: &str, map: &IdMap) -> Result<Option<Facts>> {
+    Ok(match facts::find(store, name, map)? {
+        None => facts::find_id(store, id, map)?,
+        found => found,
+    })
+}
+
+fn find_locked(store: &Store, find: impl Fn(&Store) -> Result<Option<Facts>>) -> Result<Option<(Facts, Fd)>> {
     let lock = match image::lock(store, libc::LOCK_SH) {
         Err(error) if error.errno == Some(libc::ENOENT) => return Ok(None), // there is no store yet
         lock => lock?,
     };
-    Ok(facts::find(store, reference, map)?.map(|facts| (facts, lock)))
+    Ok(find(store)?.map(|facts| (facts, lock)))
 }
 
 /// Whether an image in the store is of the platform that was asked for.

@@ -16,12 +16,16 @@ use crate::idmap::IdMap;
 use crate::image::{self, Image};
 use crate::json::{self, object, Json};
 use crate::reference::Reference;
+use crate::rmi;
 use crate::store::Store;
 use crate::sys::{self, Fd, Stat};
 use crate::whiteout::Marks;
 
 /// Overlayfs stacks no more than 500 (OVL_MAX_STACK).
 const MAX_LAYERS: usize = 500;
+
+/// So many digits of an image's ID are shown.
+const SHORT_ID: usize = 12;
 
 /// A longer passwd or group file is refused.
 const MAX_FILE: usize = 1 << 20;
@@ -65,7 +69,27 @@ pub const PLAIN: Attributes = Attributes { mode: 0o755, uid: 0, gid: 0 };
 
 /// The facts of the image that a reference stands for, if it is in the store and made for this id map.
 pub fn find(store: &Store, reference: &Reference, map: &IdMap) -> Result<Option<Facts>> {
-    let path = store.images().join(reference.file_name()).join("facts.json");
+    read(store, &reference.file_name(), map)
+}
+
+/// The facts of an image that is called by its ID, as `images` shows it or longer: some have no name.
+pub fn find_id(store: &Store, id: &str, map: &IdMap) -> Result<Option<Facts>> {
+    let digits = id.strip_prefix("sha256:").unwrap_or(id);
+    if digits.len() < SHORT_ID || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(None);
+    }
+    sys::why("if there is one: is it the ID of an image?");
+    for name in rmi::names(&store.images())?.iter().filter(|name| name.starts_with(digits)) {
+        if let Some(facts) = read(store, name, map)? {
+            return Ok(Some(facts));
+        }
+    }
+    Ok(None)
+}
+
+/// By the name of a file under `images`.
+fn read(store: &Store, name: &str, map: &IdMap) -> Result<Option<Facts>> {
+    let path = store.images().join(name).join("facts.json");
     sys::why("if there is one: what a run needs to know of the image");
     let text = match sys::read_file(&path, 16 << 20) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -270,6 +270,18 @@ fn parse(name: &str, mut table: Options, arguments: &[OsString]) -> Result<Optio
     Ok(Some(parsed))
 }
 
+/// For a command that takes options alone.
+fn nothing_more(name: &str, rest: &[OsString]) -> Result<()> {
+    match rest {
+        [] => Ok(()),
+        [first, ..] => {
+            let arguments = COMMANDS.iter().find(|command| command.name == name).map_or("", |c| c.arguments);
+            let usage = format!("usage: mydocker {name} {arguments}");
+            Err(Error::new(format!("{name}: what is {first:?}?")).hint(usage.trim_end()))
+        }
+    }
+}
+
 /// The arguments of a command as text; at least one.
 fn names(name: &str, rest: &[OsString]) -> Result<Vec<String>> {
     if rest.is_empty() {
@@ -311,9 +323,7 @@ fn load_images(arguments: &[OsString]) -> Result<i32> {
     table.optmulti("i", "input", "the archive, a file or a directory; else standard input", "FILE|DIR");
     table.optmulti("", "platform", "of an index that platform's image", "OS/ARCH[/VARIANT]");
     let Some(Parsed { matches, rest }) = parse("load", table, arguments)? else { return Ok(0) };
-    if !rest.is_empty() {
-        return Err(Error::new(format!("load: what is {:?}?", rest[0])).hint("usage: mydocker load [-i FILE|DIR]"));
-    }
+    nothing_more("load", &rest)?;
     let (path, platform) = (options::last(&matches, "input"), options::last(&matches, "platform"));
     sys::default_ignored_signals().context("read /proc/self/status")?;
     let path = path.as_ref().map(std::path::Path::new);
@@ -321,9 +331,8 @@ fn load_images(arguments: &[OsString]) -> Result<i32> {
 }
 
 fn images(arguments: &[OsString]) -> Result<i32> {
-    if parse("images", Options::new(), arguments)?.is_none() {
-        return Ok(0);
-    }
+    let Some(Parsed { rest, .. }) = parse("images", Options::new(), arguments)? else { return Ok(0) };
+    nothing_more("images", &rest)?;
     print(&rmi::table(&Store::of_caller()?)?)
 }
 
@@ -334,7 +343,8 @@ fn rmi(arguments: &[OsString]) -> Result<i32> {
 fn ps(arguments: &[OsString]) -> Result<i32> {
     let mut table = Options::new();
     table.optflagmulti("a", "all", "those that have ended as well");
-    let Some(Parsed { matches, .. }) = parse("ps", table, arguments)? else { return Ok(0) };
+    let Some(Parsed { matches, rest }) = parse("ps", table, arguments)? else { return Ok(0) };
+    nothing_more("ps", &rest)?;
     print(&state::table(&Store::of_caller()?, matches.opt_present("all"))?)
 }
 
@@ -353,9 +363,8 @@ fn look(arguments: &[OsString]) -> Result<i32> {
 }
 
 fn check_host(arguments: &[OsString]) -> Result<i32> {
-    if parse("check", Options::new(), arguments)?.is_none() {
-        return Ok(0);
-    }
+    let Some(Parsed { rest, .. }) = parse("check", Options::new(), arguments)? else { return Ok(0) };
+    nothing_more("check", &rest)?;
     let _without_proc = sys::if_possible(|| sys::default_ignored_signals());
     check::check()
 }

@@ -131,7 +131,8 @@ fn copy(layer: &Path, root: &Path, tar: Tar, map: &IdMap) -> Result<()> {
     sys::why("the archive as files of the container");
     let to = start(tar.copy_to(root, map), [Some(&reader), None, None])?;
     drop(reader);
-    for pid in [from, to] {
+    // The writer is killed by SIGPIPE when the reader fails, so that one's failure counts first.
+    for pid in [to, from] {
         sys::why("half a copy is none");
         let status = sys::wait(pid).context("wait4")?;
         if !status.success() {

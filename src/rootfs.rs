@@ -154,7 +154,7 @@ const REASONS: &[(&str, &str)] = &[
     ("/proc", "the container sees its own processes only"),
     ("/sys", "the kernel's view of this network namespace, read-only"),
     ("/sys/fs/cgroup", "if there is one: the container's own cgroup reads as / (ENODEV: a kernel without cgroups)"),
-    ("/dev/pts", "terminals of the container's own"),
+    ("/dev/pts", "terminals of the container's own (EINVAL: there is no group tty here)"),
     ("/dev/shm", "POSIX shared memory, shm_open(3)"),
     ("/dev/mqueue", "message queues of this IPC namespace, mq_overview(7)"),
 ];
@@ -182,6 +182,12 @@ fn file_system(mount: &Mount) -> Result<()> {
     // runtime-spec says `cgroup`; where version 1 is in use, the container still gets the empty tree of 2.
     let kind = if mount.kind == "cgroup" { "cgroup2" } else { &mount.kind };
     match sys::mount(&mount.source, target, kind, flags, &data) {
+        // Root of a user namespace that has few ids: group 5 is not among them.
+        Err(error) if kind == "devpts" && error.raw_os_error() == Some(libc::EINVAL) => {
+            sys::why("terminals of root's group");
+            sys::mount(&mount.source, target, kind, flags, data.replace(",gid=5", ""))
+                .context("mount devpts on /dev/pts")
+        }
         // A kernel without cgroups has none to show.
         Err(error) if kind == "cgroup2" && matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENOENT)) => Ok(()),
         mounted => mounted.context(format_args!("mount {kind} on {}", mount.destination.display())),
