@@ -8,7 +8,8 @@
 //! Here one more mount is put on `/` first: the same tree, bound on itself. What is above a mount has a parent, and
 //! pivot_root works as on any disk. As pid 1 (boot.rs) we do it once for the whole machine. Else the engine does it in
 //! a mount namespace of its own, and what the container inherits of that is locked: nothing in there can uncover what
-//! lies below, mount_namespaces(7). A user alone may not do that; then the container's own process does.
+//! lies below, mount_namespaces(7). A user alone may not do that; then the container's own process does. That mount is
+//! not locked, and only the capabilities that nothing in a container has (CAP_SYS_ADMIN) keep it in its place.
 
 use crate::error::{Context, Result};
 use crate::sys;
