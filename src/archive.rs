@@ -21,10 +21,12 @@ use std::path::Path;
 use crate::curl::{drain, Pipe};
 use crate::digest;
 use crate::error::{not_started, printable, Context, Error, Result};
-use crate::layer::{self, Source, Tar};
+use crate::helper::Choice;
 use crate::manifest::Descriptor;
+use crate::source::{self, Source};
 use crate::store::Store;
 use crate::sys::{self, Fd, Program};
+use crate::tar::Tar;
 use crate::terminal;
 
 /// A longer list is refused: 480 layers need 150 KB.
@@ -44,7 +46,7 @@ enum Place {
     Tar {
         file: Fd,
         /// What decompresses all of it.
-        programs: Option<&'static [&'static str]>,
+        programs: Option<&'static [Choice]>,
         members: Vec<Member>,
         /// What a helper says of a single member is nobody's business: its digest tells.
         null: Fd,
@@ -89,7 +91,7 @@ impl Archive {
         };
         sys::why("gzip, zstd or a plain tar? the first bytes say");
         let block = Source::file(open_anew(&file)?).first_block()?;
-        let programs = layer::decompressor(&block, "the archive")?;
+        let programs = source::decompressor(&block, "the archive")?;
         sys::why("nobody wants to hear what tar says of a single member: its digest tells");
         let null = sys::open("/dev/null", libc::O_WRONLY, 0).context("open /dev/null")?;
         let mut archive = Archive { tar, place: Place::Tar { file, programs, members: Vec::new(), null } };
@@ -167,7 +169,7 @@ impl Archive {
         if let Some(programs) = programs {
             sys::why("the archive without its compression");
             source = source.through(&mut |from, to| {
-                layer::start_decompressor(programs, [from, Some(to), Some(errors)]).map(|(_, pid)| pid)
+                source::start_decompressor(programs, [from, Some(to), Some(errors)]).map(|(_, pid)| pid)
             })?;
         }
         let place = if programs.is_some() { "-" } else { "/proc/self/fd/0" };

@@ -5,14 +5,17 @@ use std::path::Path;
 
 use crate::check::{Page, Word};
 use crate::curl;
+use crate::digest;
+use crate::helper::Choice;
 use crate::network;
+use crate::source;
 use crate::sys::{self, Pid, Program};
 
 /// One job, which any of some programs can do.
 struct Helper {
     what: &'static str,
-    /// The first that is installed is taken, as layer.rs and digest.rs do.
-    programs: &'static [(&'static str, &'static [&'static str])],
+    /// The first that is installed is taken.
+    programs: &'static [Choice],
     input: &'static [u8],
     /// What is to be in its output.
     good: &'static str,
@@ -22,8 +25,6 @@ struct Helper {
     /// Without any of them.
     missing: &'static str,
 }
-
-const UNPACK: &[&str] = &["-dc"];
 
 const HELPERS: &[Helper] = &[
     Helper {
@@ -37,7 +38,7 @@ const HELPERS: &[Helper] = &[
     },
     Helper {
         what: "sha256",
-        programs: &[("openssl", &["dgst", "-sha256", "-r"]), ("sha256sum", &[])],
+        programs: digest::HASHERS,
         input: b"abc",
         good: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", // FIPS 180-4
         lost: "its digests are wrong",
@@ -46,7 +47,7 @@ const HELPERS: &[Helper] = &[
     },
     Helper {
         what: "gzip",
-        programs: &[("igzip", UNPACK), ("pigz", UNPACK), ("gzip", UNPACK)],
+        programs: source::GZIP,
         input: b"\x1f\x8b\x08\0\0\0\0\0\0\x03KLJ\x06\0\xc2A$5\x03\0\0\0",
         good: "abc",
         lost: "it does not decompress",
@@ -55,7 +56,7 @@ const HELPERS: &[Helper] = &[
     },
     Helper {
         what: "zstd",
-        programs: &[("zstd", UNPACK)],
+        programs: source::ZSTD,
         input: b"\x28\xb5\x2f\xfd\x04\x58\x19\0\0abc\x99\x09\x77\xad",
         good: "abc",
         lost: "it does not decompress",

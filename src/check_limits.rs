@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cgroup::{self, Version, MOUNT_IT, ROOT};
 use crate::check::{Page, Word};
-use crate::idmap::setting;
+use crate::job::setting;
 use crate::look;
 use crate::sys;
 

@@ -11,8 +11,9 @@ use crate::check::{Page, Word};
 use crate::check_helpers;
 use crate::check_store::{self, Ground};
 use crate::error::{Context, Result};
-use crate::idmap::{self, IdMap, Job};
+use crate::idmap::IdMap;
 use crate::initramfs;
+use crate::job::{self, errno, in_child, Job};
 use crate::store::DEVICES;
 use crate::sys;
 
@@ -43,12 +44,11 @@ const NAMESPACES: i32 = libc::CLONE_NEWNS
 
 pub fn check(page: &mut Page) {
     page.part("run");
-    let release = idmap::setting("/proc/sys/kernel/osrelease");
+    let release = job::setting("/proc/sys/kernel/osrelease");
     page.line(Word::Ok, "kernel", format_args!("Linux {}", release.trim_end()));
     let ground = check_store::ground(page);
     // As container.rs does it: on an initramfs's rootfs pivot_root(2) works on a mount of it only.
-    let on_rootfs = initramfs::is_rootfs().unwrap_or(false);
-    let on_rootfs = on_rootfs && !(sys::euid() == 0 && initramfs::leave().unwrap_or(false));
+    let on_rootfs = initramfs::is_left_to_child().unwrap_or(false);
     let job = if namespaces(page) { ids(page, ground.as_ref(), on_rootfs) } else { None };
     devices(page);
     let Some((job, outcomes)) = job else { return check_helpers::network(page, None, on_rootfs) };
@@ -62,29 +62,8 @@ pub fn check(page: &mut Page) {
     let _was_killed = sys::if_possible(|| job.wait());
 }
 
-/// A call's errno, 0 where it succeeded.
-#[inline(never)]
-pub fn errno(result: io::Result<()>) -> u8 {
-    result.map_or_else(|error| error.raw_os_error().unwrap_or(libc::EIO) as u8, |()| 0)
-}
-
 pub fn error(errno: u8) -> io::Error {
     io::Error::from_raw_os_error(errno.into())
-}
-
-/// Runs `job` in a child in these namespaces, which ends at once: as its exit code the job's errno comes back.
-pub fn in_child(namespaces: i32, job: &dyn Fn() -> io::Result<()>) -> u8 {
-    match sys::clone(namespaces) {
-        Ok(None) => {
-            sys::set_who(format!("{}/try", sys::who()));
-            sys::exit(errno(job()).into())
-        }
-        Ok(Some(pid)) => {
-            sys::why("if possible: how did it end?");
-            sys::wait(pid).map_or(UNTRIED, |status| status.code() as u8)
-        }
-        Err(error) => errno(Err(error)),
-    }
 }
 
 /// All that a container is in; a child that ends at once has tried it.
@@ -93,7 +72,7 @@ fn namespaces(page: &mut Page) -> bool {
     let errno = in_child(libc::CLONE_NEWUSER | NAMESPACES, &|| Ok(()));
     match errno {
         0 => page.line(Word::Ok, "namespaces", format_args!("user mnt pid net ipc uts cgroup")),
-        _ => page.line(Word::Needed, "namespaces", format_args!("{}", idmap::clone_failed(error(errno)))),
+        _ => page.line(Word::Needed, "namespaces", format_args!("{}", job::clone_failed(error(errno)))),
     }
     errno == 0
 }

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use libc::{MS_NODEV, MS_PRIVATE, MS_REC};
 
 use crate::check::{Page, Word};
-use crate::check_run::{errno, error, in_child, UNTRIED};
+use crate::check_run::{error, UNTRIED};
 use crate::error::{Context, Result};
 use crate::initramfs::RAMFS_MAGIC;
+use crate::job::{errno, in_child};
 use crate::store::{self, Store};
 use crate::sys;
 use crate::whiteout::Marks;

@@ -31,10 +31,11 @@ use crate::cgroup::Cgroups;
 use crate::describe;
 use crate::error::{say, Context, Error, Result};
 use crate::facts::{self, Facts};
-use crate::idmap::{self, IdMap};
+use crate::idmap::IdMap;
 use crate::image;
 use crate::init::{self, say, Plan};
 use crate::initramfs;
+use crate::job;
 use crate::network;
 use crate::options::{PullPolicy, RunOptions};
 use crate::pull;
@@ -61,8 +62,7 @@ pub fn run(options: &RunOptions) -> Result<i32> {
     let of_image = image.config.get("config").get("User").str().unwrap_or_default();
     let found = user::find(options.user.as_deref().unwrap_or(of_image), &image.passwd, &image.group, &map)?;
 
-    let on_rootfs = initramfs::is_rootfs()?;
-    let left = on_rootfs && map.is_root() && initramfs::leave()?;
+    let on_rootfs = initramfs::is_left_to_child()?;
     let id = store::random_hex()?;
     let name = options.name.clone().unwrap_or_else(|| id.clone());
     let bundle = describe::bundle(options, &image, found, &map, &id, &name, terminal)?;
@@ -71,7 +71,6 @@ pub fn run(options: &RunOptions) -> Result<i32> {
     sys::step("clone");
     sys::why("signals wait from here on, and are passed to the command");
     sys::block_signals().context("rt_sigprocmask")?;
-    let on_rootfs = on_rootfs && !left;
     let run = Run { store: &store, map: &map, options, image: &image, bundle: &bundle, id: &id, on_rootfs };
     let (container, running) = run.start(lock)?;
     let code = supervise(running);
@@ -100,7 +99,7 @@ fn wants_terminal(options: &RunOptions) -> Result<bool> {
 fn find_image(store: &Store, options: &RunOptions, map: &IdMap) -> Result<(Facts, Fd)> {
     let reference = Reference::parse(&options.image)?;
     if options.pull != PullPolicy::Always {
-        if let Some(found) = find_locked(store, |store| by_name_or_id(store, &reference, &options.image, map))? {
+        if let Some(found) = find_locked(store, &reference, &options.image, map)? {
             if fits(&found.0, options.platform.as_deref()) {
                 return Ok(found);
             }
@@ -114,30 +113,27 @@ fn find_image(store: &Store, options: &RunOptions, map: &IdMap) -> Result<(Facts
     let how = pull::Options { platform: options.platform.clone(), mirror: options.mirror.clone() };
     pull::pull(store, &reference, &how, map)?;
     sys::step("image");
-    let by_name = |store: &Store| facts::find(store, &reference, map);
-    if let Some(found) = find_locked(store, by_name)? {
+    if let Some(found) = find_locked(store, &reference, &options.image, map)? {
         return Ok(found);
     }
     // An rmi came in between.
     pull::pull(store, &reference, &how, map)?;
     sys::step("image");
-    find_locked(store, by_name)?.ok_or_else(|| Error::new(format!("{reference} was removed just now")))
+    let found = find_locked(store, &reference, &options.image, map)?;
+    found.ok_or_else(|| Error::new(format!("{reference} was removed just now")))
 }
 
 /// A name counts before an ID, as in docker.
-fn by_name_or_id(store: &Store, name: &Reference, id: &str, map: &IdMap) -> Result<Option<Facts>> {
-    Ok(match facts::find(store, name, map)? {
-        None => facts::find_id(store, id, map)?,
-        found => found,
-    })
-}
-
-fn find_locked(store: &Store, find: impl Fn(&Store) -> Result<Option<Facts>>) -> Result<Option<(Facts, Fd)>> {
+fn find_locked(store: &Store, name: &Reference, id: &str, map: &IdMap) -> Result<Option<(Facts, Fd)>> {
     let lock = match image::lock(store, libc::LOCK_SH) {
         Err(error) if error.errno == Some(libc::ENOENT) => return Ok(None), // there is no store yet
         lock => lock?,
     };
-    Ok(find(store)?.map(|facts| (facts, lock)))
+    let found = match facts::find(store, name, map)? {
+        None => facts::find_id(store, id, map)?,
+        found => found,
+    };
+    Ok(found.map(|facts| (facts, lock)))
 }
 
 /// Whether an image in the store is of the platform that was asked for.
@@ -213,7 +209,6 @@ impl Run<'_> {
             id: self.id,
             bundle: self.bundle,
             cgroups,
-            map: self.map,
             marks: self.image.marks,
             on_rootfs: self.on_rootfs,
         }
@@ -243,7 +238,7 @@ impl Run<'_> {
         let (control, theirs) = sys::socketpair().context("socketpair")?;
         let namespaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC;
         sys::why("pid 1 of the container: a copy of the engine in namespaces of its own");
-        let Some(pid) = sys::clone(namespaces).map_err(idmap::clone_failed)? else {
+        let Some(pid) = sys::clone(namespaces).map_err(job::clone_failed)? else {
             init::start(control, &theirs, &self.plan(&cgroups))
         };
         let control = ManuallyDrop::new(control);
@@ -257,7 +252,7 @@ impl Run<'_> {
         write_bundle(container, self.image, self.bundle)?;
         drop(lock); // from here on `rmi` sees that the image is in use
         container.running(running.pid)?;
-        let layers = rootfs::prepare(&self.plan(&running.cgroups))?;
+        let layers = rootfs::prepare(&self.plan(&running.cgroups), self.map)?;
         sys::why("ids and directory are there: the child can build");
         sys::send_message(&running.control, say::BUILD, layers.as_ref()).or_else(child_is_gone)?;
         drop(layers);

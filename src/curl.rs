@@ -12,7 +12,7 @@
 use std::ffi::CString;
 
 use crate::error::{not_started, printable, Context, Error, Result};
-use crate::idmap::setting;
+use crate::job::setting;
 use crate::sys::{self, Fd, Pid, Program};
 
 /// Seconds until a connection must stand, and seconds in which at least one byte must come.

@@ -4,14 +4,13 @@
 //! the speed on a layer. sha256sum starts in a quarter of the time, which is what counts for a
 //! manifest. Both print the digits first.
 
-use std::io;
-
-use crate::error::{not_started, Context, Error, Result};
+use crate::error::{Context, Error, Result};
+use crate::helper::{self, Choice};
 use crate::manifest::Descriptor;
-use crate::sys::{self, Fd, Pid, Program};
+use crate::sys::{self, Fd, Pid};
 
 /// Programs that print the sha256 of their standard input, the fastest for long inputs first.
-const HASHERS: &[(&str, &[&str])] = &[("openssl", &["dgst", "-sha256", "-r"]), ("sha256sum", &[])];
+pub const HASHERS: &[Choice] = &[("openssl", &["dgst", "-sha256", "-r"]), ("sha256sum", &[])];
 
 /// `sha256:` and 64 lower-case hex digits: the one algorithm in use, and one spelling of each digest.
 pub fn is_digest(text: &str) -> bool {
@@ -32,26 +31,15 @@ pub struct Hasher {
 impl Hasher {
     /// Starts to hash what is read from `input`.
     pub fn start(input: &Fd) -> Result<Hasher> {
-        Hasher::start_first_of(HASHERS.iter(), input)
+        Hasher::start_of(&mut HASHERS.iter(), input)
     }
 
-    fn start_first_of<'a>(
-        hashers: impl Iterator<Item = &'a (&'static str, &'static [&'static str])>,
-        input: &Fd,
-    ) -> Result<Hasher> {
+    fn start_of(choices: &mut dyn Iterator<Item = &Choice>, input: &Fd) -> Result<Hasher> {
         sys::why("where the digits come out");
         let (output, writer) = sys::pipe2().context("pipe2")?;
-        for (name, arguments) in hashers {
-            let arguments = arguments.iter().map(Into::into).collect();
-            let program = Program { name, arguments, environment: Vec::new() };
-            sys::why("the sha256 of what it reads");
-            match sys::spawn(&program, [Some(input), Some(&writer), None], &[]) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                started => return started.map(|pid| Hasher { pid, output }).map_err(|error| not_started(name, error)),
-            }
-        }
-        // The one that every system should have.
-        Err(not_started("sha256sum", io::ErrorKind::NotFound.into()))
+        sys::why("the sha256 of what it reads");
+        let (_, pid) = helper::start_first(choices, [Some(input), Some(&writer), None], "sha256sum")?;
+        Ok(Hasher { pid, output })
     }
 
     /// The digest, once the input has come to its end.
@@ -77,7 +65,7 @@ pub fn of_bytes(bytes: &[u8]) -> Result<String> {
     sys::write_all(memory.raw(), bytes).context("write to a memfd")?;
     sys::why("opened anew, it is read from its beginning");
     let input = sys::open(memory.path(), libc::O_RDONLY, 0).context("open a memfd")?;
-    Hasher::start_first_of(HASHERS.iter().rev(), &input)?.finish()
+    Hasher::start_of(&mut HASHERS.iter().rev(), &input)?.finish()
 }
 
 /// The refusal of bytes that are not what their name says.

@@ -20,7 +20,6 @@ use crate::bundle::{Bundle, Network, User};
 use crate::cgroup::Cgroups;
 use crate::confine;
 use crate::error::{Context, Error, Result, NOT_EXECUTABLE, NOT_FOUND};
-use crate::idmap::IdMap;
 use crate::rootfs;
 use crate::store::Store;
 use crate::sys::{self, Fd};
@@ -55,7 +54,6 @@ pub struct Plan<'a> {
     pub id: &'a str,
     pub bundle: &'a Bundle,
     pub cgroups: &'a Cgroups,
-    pub map: &'a IdMap,
     /// How the layers are marked.
     pub marks: Marks,
     /// `/` is a rootfs, which the engine may not leave: the child does.

@@ -40,9 +40,15 @@ fn is_own_parent(mountinfo: &str) -> bool {
     })
 }
 
+/// Whether the container's own process has to leave a rootfs: the engine has not, for there is none, or it has done so
+/// itself, which only root may.
+pub fn is_left_to_child() -> Result<bool> {
+    Ok(is_rootfs()? && !(sys::euid() == 0 && leave()?))
+}
+
 /// Root's engine, before anything else of a run: a mount namespace of its own, in which [`step_off`] is done. `false`
 /// where it may not: root of a container, without CAP_SYS_ADMIN.
-pub fn leave() -> Result<bool> {
+fn leave() -> Result<bool> {
     sys::why("if possible: mounts of the engine's own (EPERM: the container's process makes its own)");
     match sys::unshare(libc::CLONE_NEWNS) {
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => return Ok(false),

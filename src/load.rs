@@ -49,7 +49,7 @@ struct Found {
 /// Brings the images of an archive into the store: the one at `path`, or on standard input. Returns what docker
 /// would say.
 pub fn load(store: &Store, path: Option<&Path>, platform: Option<&str>, map: &IdMap) -> Result<String> {
-    let store = &store.create(map)?;
+    let store = &store.create()?;
     let named = platform.is_some();
     let platform = platform.map_or(Ok(Platform::here()), Platform::parse)?;
     // A pipe may be slow: nobody waits for us meanwhile.

@@ -17,6 +17,7 @@ mod initramfs; // where / is the kernel's rootfs: the way off it
 mod confine; // capabilities, groups, ids, keyring, nested namespaces
 mod user; // USER of an image: its own passwd and group
 mod idmap; // uid_map and gid_map
+mod job; // processes of our own inside namespaces
 mod cgroup; // limits
 mod network; // slirp4netns, /etc/hosts, /etc/resolv.conf
 mod terminal; // the pty and raw mode
@@ -52,9 +53,12 @@ mod manifest; // indexes, manifests, platforms
 mod workers; // layers side by side, a process each
 mod progress; // what is seen of a pull
 mod layer; // one blob becomes one directory
+mod source; // where its bytes come from, decompressed
+mod tar; // what tar is told, and what it says
 mod whiteout; // what a layer takes away
 mod parents; // directories that a layer implies but does not describe
 mod digest; // sha256, by openssl or sha256sum
+mod helper; // a program, or another that can do the same
 mod image; // what an image in the store is, and how it appears
 mod rmi; // images, rmi
 mod facts; // what a run needs to know of an image, in one file
@@ -272,23 +276,22 @@ fn parse(name: &str, mut table: Options, arguments: &[OsString]) -> Result<Optio
 
 /// For a command that takes options alone.
 fn nothing_more(name: &str, rest: &[OsString]) -> Result<()> {
-    match rest {
-        [] => Ok(()),
-        [first, ..] => {
-            let arguments = COMMANDS.iter().find(|command| command.name == name).map_or("", |c| c.arguments);
-            let usage = format!("usage: mydocker {name} {arguments}");
-            Err(Error::new(format!("{name}: what is {first:?}?")).hint(usage.trim_end()))
-        }
+    match rest.first() {
+        None => Ok(()),
+        Some(first) => Err(Error::new(format!("{name}: what is {first:?}?")).hint(usage_of(name))),
     }
+}
+
+/// Of one command.
+fn usage_of(name: &str) -> String {
+    let arguments = COMMANDS.iter().find(|command| command.name == name).map_or("", |c| c.arguments);
+    format!("usage: mydocker {name} {arguments}").trim_end().to_string()
 }
 
 /// The arguments of a command as text; at least one.
 fn names(name: &str, rest: &[OsString]) -> Result<Vec<String>> {
     if rest.is_empty() {
-        let arguments = COMMANDS.iter().find(|command| command.name == name).map_or("", |c| c.arguments);
-        return Err(
-            Error::new(format!("{name}: nothing given")).hint(format_args!("usage: mydocker {name} {arguments}"))
-        );
+        return Err(Error::new(format!("{name}: nothing given")).hint(usage_of(name)));
     }
     let text = |argument: &OsString| argument.to_str().map(str::to_string);
     rest.iter().map(|a| text(a).ok_or_else(|| Error::new(format!("{a:?} is not UTF-8")))).collect()

@@ -16,17 +16,17 @@ use std::path::{Path, PathBuf};
 use crate::error::{not_started, Context, Error, Result};
 use crate::idmap::IdMap;
 use crate::init::Plan;
-use crate::layer::Tar;
 use crate::parents;
 use crate::store;
 use crate::sys::{self, Entry, Program, Stat};
+use crate::tar::Tar;
 use crate::whiteout::{self, Hides, Marks};
 
 /// Copies the layers of the image into the container's `rootfs`.
-pub fn into_one_tree(plan: &Plan) -> Result<()> {
+pub fn into_one_tree(plan: &Plan, map: &IdMap) -> Result<()> {
     let tar = Tar::installed()?;
     sys::why("the owners are those of the namespace");
-    let job = plan.map.enter(|| {
+    let job = map.enter(|| {
         let image = plan.store.images().join(&plan.bundle.image);
         sys::why("the image's directory, where its layers have short names");
         sys::chdir(&image).context(format_args!("chdir {}", image.display()))?;
@@ -35,7 +35,7 @@ pub fn into_one_tree(plan: &Plan) -> Result<()> {
         // The dot: it is what the link leads to.
         let layers = (0..plan.bundle.layers).map(|number| PathBuf::from(number.to_string()).join("."));
         let root = own.join("rootfs");
-        layers.chain([skeleton, own.join("upper")]).try_for_each(|layer| add(&layer, &root, tar, plan.map))
+        layers.chain([skeleton, own.join("upper")]).try_for_each(|layer| add(&layer, &root, tar, map))
     });
     job?.wait()
 }

@@ -11,12 +11,12 @@ use crate::error::{printable, Context, Error, Result};
 use crate::idmap::IdMap;
 use crate::image::{self, Image};
 use crate::json::Json;
-use crate::layer::Tar;
 use crate::manifest::{self, Descriptor, Platform};
 use crate::reference::Reference;
 use crate::registry::Registry;
 use crate::store::{self, Store};
 use crate::sys::{self, Fd};
+use crate::tar::Tar;
 use crate::workers::{self, Site, Supply, Task};
 
 /// Seconds after which what a killed pull left is of no use any more: a blob to resume, anything else.
@@ -33,7 +33,7 @@ pub struct Options {
 
 /// Brings an image into the store, or finds that it is there unchanged.
 pub fn pull(store: &Store, reference: &Reference, options: &Options, map: &IdMap) -> Result<Image> {
-    let store = &store.create(map)?;
+    let store = &store.create()?;
     let lock = lock_and_sweep(store, map)?;
     let platform = options.platform.as_deref().map_or(Ok(Platform::here()), Platform::parse)?;
     let mirror = mirror(options.mirror.as_deref(), &store.root.join("mirror"))?;

@@ -16,6 +16,7 @@ use libc::{c_ulong, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDON
 use crate::bundle::{Bundle, Mount, MASKED_DIRECTORIES, MASKED_FILES, READ_ONLY_PATHS};
 use crate::confine;
 use crate::error::{Context, Error, Result};
+use crate::idmap::IdMap;
 use crate::init::Plan;
 use crate::initramfs;
 use crate::merge;
@@ -84,10 +85,10 @@ fn overlay(plan: &Plan) -> [(&'static str, String); 3] {
 /// The engine's part, where the child cannot do it all. Where the layers carry marks that are for the host's root
 /// alone, the engine makes the overlay, and the child gets it as a descriptor; without devices, for nothing in it
 /// ever was one. Where there is no overlay, the layers are copied into one tree.
-pub fn prepare(plan: &Plan) -> Result<Option<Fd>> {
+pub fn prepare(plan: &Plan, map: &IdMap) -> Result<Option<Fd>> {
     match plan.marks {
         Marks::User => return Ok(None),
-        Marks::Files => return merge::into_one_tree(plan).map(|()| None),
+        Marks::Files => return merge::into_one_tree(plan, map).map(|()| None),
         Marks::Trusted => {}
     }
     let image = plan.store.images().join(&plan.bundle.image);

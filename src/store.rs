@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
 use crate::idmap::IdMap;
+use crate::job;
 use crate::sys::{self, Entry, Fd};
 use crate::whiteout::{Marks, OPAQUE};
 
@@ -71,7 +72,7 @@ impl Store {
     }
 
     /// Makes what is missing, and finds out what the file system carries; the skeleton appears by one rename.
-    pub fn create(&self, map: &IdMap) -> Result<Store> {
+    pub fn create(&self) -> Result<Store> {
         self.make_root()?;
         for (dir, reason) in [
             (self.images(), "unless it is there: a directory for each image, a symlink for each reference"),
@@ -82,7 +83,7 @@ impl Store {
             sys::why(reason);
             make_dir(&dir, 0o700)?;
         }
-        let store = Store { root: self.root.clone(), marks: self.probe(map)? };
+        let store = Store { root: self.root.clone(), marks: self.probe()? };
         sys::why("if there is one: the layer that lies above those of every image");
         if exists(store.skeleton(store.marks))? {
             return Ok(store);
@@ -121,8 +122,8 @@ impl Store {
 
     /// How layers are marked: as the store's file system and the kernel's overlayfs can have it. tmpfs before Linux 6.6
     /// carries only `trusted.*`, which are for root of the first user namespace and its overlay; ramfs carries none.
-    fn probe(&self, map: &IdMap) -> Result<Marks> {
-        if !has_overlay(map)? {
+    fn probe(&self) -> Result<Marks> {
+        if !has_overlay()? {
             return Ok(Marks::Files);
         }
         sys::why("if possible: overlayfs's marks in a user namespace");
@@ -182,7 +183,7 @@ impl Store {
 }
 
 /// Whether the kernel has overlayfs, or can load it: filesystems(5) lists what is there already.
-fn has_overlay(map: &IdMap) -> Result<bool> {
+fn has_overlay() -> Result<bool> {
     sys::why("has the kernel overlayfs?");
     let list = sys::read_file("/proc/filesystems", 64 * 1024).context("read /proc/filesystems");
     let list = list.map_err(|error| error.hint("mount -t proc proc /proc"))?;
@@ -190,13 +191,11 @@ fn has_overlay(map: &IdMap) -> Result<bool> {
         return Ok(true);
     }
     sys::why("not yet, but asked for it the kernel may load it: a root with mounts of its own asks");
-    let asked = map.enter(|| {
-        sys::why("mounts of its own");
-        sys::unshare(libc::CLONE_NEWNS).context("unshare")?;
+    let errno = job::in_child(libc::CLONE_NEWUSER | libc::CLONE_NEWNS, &|| {
         sys::why("if possible: overlayfs (ENODEV: there is none)");
-        sys::fsopen("overlay").context("fsopen overlay").map(drop)
+        sys::fsopen("overlay").map(drop)
     });
-    Ok(asked?.wait().is_ok())
+    Ok(i32::from(errno) != libc::ENODEV)
 }
 
 /// Moves a file or directory, if need be as root of the user namespace that it belongs to: a directory

@@ -18,14 +18,16 @@ use crate::curl::Failure;
 use crate::digest::{self, Hasher};
 use crate::error::{Context, Error, Result};
 use crate::idmap::IdMap;
-use crate::layer::{self, Source, Tar, Target};
+use crate::layer::{self, Target};
 use crate::manifest::Descriptor;
 use crate::order;
 use crate::progress::{Progress, DOWNLOADING};
 use crate::registry::Registry;
 use crate::rmi::human_size;
+use crate::source::Source;
 use crate::store::{self, Store};
 use crate::sys::{self, Fd, Pid};
+use crate::tar::Tar;
 
 /// So many layers at a time: more would share the same line and the same processors.
 const MAX_WORKERS: usize = 4;
