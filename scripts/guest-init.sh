@@ -23,34 +23,7 @@ ip link set lo up
 hostname guest
 httpd -p 127.0.0.1:5000 -h /registry
 
-# check DESCRIPTION WANTED COMMAND...: WANTED is "EXIT-CODE STDOUT-IN-ONE-LINE".
-check() {
-    description=$1 wanted=$2
-    shift 2
-    got=$(timeout 60 "$@" 2>/tmp/err)
-    got="$? $(echo "$got" | xargs)"
-    got=${got% }
-    if [ "$got" = "$wanted" ]; then
-        echo "GUEST ok $description"
-    else
-        echo "GUEST not ok $description"
-        echo "GUEST # wanted: $wanted"
-        echo "GUEST # got: $got"
-        sed 's/^/GUEST # /' /tmp/err
-    fi
-}
-# complains DESCRIPTION REGEX COMMAND...: exit 125, one line that matches.
-complains() {
-    description=$1 regex=$2
-    shift 2
-    timeout 60 "$@" >/dev/null 2>/tmp/complaint
-    check "$description" '0 125 1' sh -c "echo $? \$(grep -cE '$regex' /tmp/complaint)"
-}
-# Commands, not functions: timeout(1) runs them.
-command() { printf '#!/bin/sh\n%s\n' "$2" >"/bin/$1" && chmod 755 "/bin/$1"; }
-command run 'exec mydocker run --rm --network none "$@"'
-command value 'cat "/sys/fs/cgroup/mydocker/$(mydocker ps | awk "NR == 2 {print \$1}")/$1"'
-command tester 'exec su tester -c "$*"'
+. /guest-checks.sh
 
 # ---------------------------------------------------------------- Linux 6.1
 
@@ -74,10 +47,16 @@ check 'cpu.max' '0 50000 100000' value cpu.max
 check 'pids.max' '0 20' value pids.max
 check 'cpuset.cpus' '0 0' value cpuset.cpus
 check 'one process in it' '0 1' value pids.current
+check 'memory.events: no OOM kill yet' '0 0' sh -c 'value memory.events | sed -n "s/^oom_kill //p"'
 mydocker rm -f "$(mydocker ps | awk 'NR == 2 {print $1}')"
 wait %2 2>/dev/null
 check 'its cgroup is gone' '0 0' sh -c 'find /sys/fs/cgroup/mydocker -mindepth 1 -type d | wc -l'
 check '64 MB do not fit into 32' '137' run --memory 32m --memory-swap 32m busybox dd if=/dev/zero of=/dev/null bs=64M count=1
+check 'one CPU of two' '0 1' run --cpuset-cpus 1 busybox nproc
+check 'more processes than --pids-limit: sh cannot fork' '2' \
+    run --pids-limit 5 busybox sh -c 'for i in 1 2 3 4 5 6; do sleep 1 & done'
+check 'memory.events: the OOM kill of a child' '0 1' sh -c 'run --memory 32m --memory-swap 32m busybox \
+    sh -c "dd if=/dev/zero of=/dev/null bs=64M count=1; sleep 5" & sleep 4; value memory.events | sed -n "s/^oom_kill //p"; wait'
 check '64 MB fit into 128' '0' run --memory 128m busybox dd if=/dev/zero of=/dev/null bs=64M count=1
 check 'its cgroup reads as /' '0 0::/' run busybox cat /proc/self/cgroup
 check 'cgroups cannot be written inside' '1' run busybox sh -c 'mkdir /sys/fs/cgroup/x || exit 1'

@@ -13,32 +13,7 @@ if [ "$machine" = disk ] && [ -e /registry ]; then
 fi
 [ "$machine" = bare ] || PATH=/tools:$PATH
 
-# check DESCRIPTION WANTED COMMAND...: WANTED is "EXIT-CODE STDOUT-IN-ONE-LINE".
-check() {
-    description=$1 wanted=$2
-    shift 2
-    got=$(timeout 60 "$@" 2>/tmp/err </dev/null)
-    got="$? $(echo "$got" | xargs)"
-    verdict "$description" "$wanted" "${got% }"
-}
-# verdict DESCRIPTION WANTED GOT
-verdict() {
-    if [ "$2" = "$3" ]; then
-        echo "GUEST ok $1"
-    else
-        echo "GUEST not ok $1"
-        echo "GUEST # wanted: $2"
-        echo "GUEST # got: $3"
-        sed 's/^/GUEST # /' /tmp/err
-    fi
-}
-# complains DESCRIPTION REGEX COMMAND...: exit 125, one line that matches, but for events and warnings.
-complains() {
-    description=$1 regex=$2
-    shift 2
-    timeout 60 "$@" >/dev/null 2>/tmp/complaint </dev/null
-    check "$description" '0 125 1' sh -c "cat /tmp/complaint >&2; echo $? \$(grep -cE '$regex' /tmp/complaint)"
-}
+. /guest-checks.sh
 # says DESCRIPTION REGEX COMMAND...: success, and a line on standard error that matches.
 says() {
     description=$1 regex=$2
@@ -46,12 +21,7 @@ says() {
     timeout 60 "$@" >/dev/null 2>/tmp/said </dev/null
     check "$description" '0 0 1' sh -c "cat /tmp/said >&2; echo $? \$(grep -cE '$regex' /tmp/said)"
 }
-# Commands, not functions: timeout(1) runs them.
-command() { printf '#!/bin/sh\n%s\n' "$2" >"/bin/$1" && chmod 755 "/bin/$1"; }
-command run 'exec mydocker run --rm --network none "$@"'
 command root 'exec sh -c "$*"'
-command tester 'exec su tester -c "$*"'
-command value 'cat "/sys/fs/cgroup/mydocker/$(mydocker ps | awk "NR == 2 {print \$1}")/$1"'
 # What stays behind: processes, user namespaces, mounts, cgroups.
 command remains 'cat /proc/[0-9]*/comm 2>/dev/null | grep -xE "mydocker|slirp4netns|curl|tar|gzip|openssl|sleep"
     ls -l /proc/[0-9]*/ns/user 2>/dev/null | sed "s/.* -> //" | sort -u
@@ -235,38 +205,6 @@ memory() {
     unset MYDOCKER_HOME
 }
 
-# ---------------------------------------------------------------- limits
-
-limits() {
-    run --memory 32m --memory-swap 32m --cpus 0.5 --pids-limit 20 --cpuset-cpus 0 busybox \
-        sh -c 'dd if=/dev/zero of=/dev/null bs=64M count=1; sleep 55' 2>/dev/null &
-    await running 'sleep 55'
-    check 'memory.max' "0 $((32 << 20))" value memory.max
-    check 'memory.events: the OOM kill of a child' '0 1' sh -c 'value memory.events | sed -n "s/^oom_kill //p"'
-    check 'pids.max' '0 20' value pids.max
-    check 'cpu.max' '0 50000 100000' value cpu.max
-    check 'cpuset.cpus' '0 0' value cpuset.cpus.effective
-    mydocker rm -f "$(mydocker ps | awk 'NR == 2 { print $1 }')" >/dev/null
-    wait $!
-    check 'the OOM kill of the command' '137' run --memory 32m --memory-swap 32m busybox dd if=/dev/zero of=/dev/null bs=64M count=1
-    check 'more processes than --pids-limit: sh cannot fork' '2' run --pids-limit 5 busybox sh -c 'for i in 1 2 3 4 5 6; do sleep 1 & done'
-    check 'one CPU of two' '0 1' run --cpuset-cpus 1 busybox nproc
-    check 'nothing remains' '0' nothing-remains
-    complains "a user's limit without a delegated cgroup" 'Delegate=yes' tester 'mydocker run --rm --network none --memory 32m busybox true'
-    # What systemd does for Delegate=yes.
-    slice=/sys/fs/cgroup/user.slice controllers='+memory +pids +cpu +cpuset'
-    mkdir $slice
-    echo "$controllers" >/sys/fs/cgroup/cgroup.subtree_control
-    echo "$controllers" >$slice/cgroup.subtree_control
-    command delegated "scope=\$(mktemp -d $slice/scope.XXXXXX) && chmod 755 \$scope
-        chown tester \$scope \$scope/cgroup.procs \$scope/cgroup.subtree_control \$scope/cgroup.threads
-        echo \$\$ >\$scope/cgroup.procs; exec su tester -c \"\$*\" </dev/null"
-    check 'in a delegated one it holds' '137' delegated \
-        'mydocker run --rm --network none --memory 32m --memory-swap 32m busybox dd if=/dev/zero of=/dev/null bs=64M count=1'
-    check '  and 16 MB fit' '0' delegated \
-        'mydocker run --rm --network none --memory 32m busybox dd if=/dev/zero of=/dev/null bs=16M count=1'
-}
-
 # ---------------------------------------------------------------- what an initramfs lacks
 
 lacking() {
@@ -353,7 +291,6 @@ case $machine in
         check 'root: the way is the plain one' '0 fsopen(overlay' way
         check 'tester: the way is the plain one' '0 copied the layers here' tester way
         memory
-        limits
         ;;
 esac
 echo 'GUEST done'

@@ -1,16 +1,9 @@
 #!/bin/bash
 # test-boot.sh: mydocker as pid 1 of a machine, src/boot.rs: QEMU starts a kernel with an initramfs that has the engine,
 # busybox, modules and an archive of an image, and no /init. What is looked at is the console, and how QEMU ends.
-if [[ $(uname -m) == x86_64 && -z ${MYDOCKER_TEST_ROOM-} ]]; then
-    "$(dirname "$0")/setup.sh" guest || exit 1 # here: in the test's own namespaces there is no network
-fi
-. "$(dirname "$0")/lib.sh"
-if [[ $(uname -m) != x86_64 ]]; then
-    skip 'a virtual machine' 'only for x86_64'
-    done_testing
-fi
+. "$(dirname "$0")/lib-guest.sh"
+only_x86_64
 need_images
-guest=/var/cache/mydocker-guest
 limit=100
 
 # ---------------------------------------------------------------- the initramfs
@@ -28,10 +21,6 @@ for module in overlay virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern
 done
 skopeo copy -q "oci:$images/layouts/busybox:latest" "docker-archive:$root/images/busybox.tar:busybox:latest"
 cp -r "$images/layouts/layers" "$root/images/layers"
-pack() { # TREE OUT
-    (cd "$1" && find . | busybox cpio -o -H newc 2>/dev/null | gzip -1) >"$2"
-}
-
 # boot INITRAMFS APPEND OPTION...: starts the machine and waits for its end: $rc and $console, which is without
 # carriage returns. What a shell function called `meanwhile` does happens while the machine runs.
 boot() {

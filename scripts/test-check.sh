@@ -2,10 +2,7 @@
 # test-check.sh: `mydocker check`: as root, as users, and where one thing after another is
 # taken away. What it says is held against what the engine then does. And the errors of
 # run and pull where an early host lacks something.
-if [[ $(uname -m) == x86_64 && -z ${MYDOCKER_TEST_ROOM-} ]]; then
-    "$(dirname "$0")/setup.sh" guest || exit 1 # here: in the test's own namespaces there is no network
-fi
-. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib-guest.sh"
 registry main 5000
 ordinary_users
 ok 'pull' mydocker pull busybox
@@ -285,10 +282,8 @@ part end
 poweroff -f
 END
     chmod 755 "$early/init" "$early/bin/curl"
-    (cd "$early" && find . | busybox cpio -o -H newc 2>/dev/null | gzip -1) >"$room/early.gz"
-    timeout 100 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 512 -smp 2 -nographic -no-reboot -nic none \
-        -rtc base=1999-12-31T12:00:00 -kernel /var/cache/mydocker-guest/vmlinuz -initrd "$room/early.gz" \
-        -append 'console=ttyS0 quiet panic=-1' </dev/null 2>&1 | tr -d '\r' >"$room/console"
+    pack "$early" "$room/early.gz"
+    machine "$room/early.gz" 512 '' -rtc base=1999-12-31T12:00:00 >"$room/console"
     section() { sed -n "/^=== $1\$/,/^=== /p" "$room/console"; }
     shows() { like "an initramfs: $1" "$(section "$2")" "$3"; } # DESCRIPTION SECTION REGEX
     shows 'nothing mounted: no container, and what to do' bare '^missing  proc .*mount -t proc proc /proc|^missing  ids .*mount -t proc proc /proc'
