@@ -34,7 +34,7 @@ try strace -f -qq -o "$room/silent" "$mydocker" run --network none busybox true
 is 'without -v nothing is told' "$rc:$out$err" 0:
 ok '  the calls are the same' compare --same "$room/silent" "$room/told"
 calls=$(grep -cE '^[0-9]+ +[a-z_0-9]+\(' "$room/silent")
-report $((calls > 100 && calls <= 200)) '  they are at most 200, of all processes' || note calls "$calls"
+report $((calls > 100 && calls <= 250)) '  they are at most 250, of all processes' || note calls "$calls"
 
 try strace -ff -o "$room/each" "$mydocker" -v "${none[@]}" busybox true
 cp "$room/tmp/.err" "$room/lines"

@@ -343,6 +343,7 @@ def shorten(name, arguments):
         argument = re.sub(r"\{st_[^}]*\}", "{...}", argument)
         argument = re.sub(r"\{(si_signo=\w+)[^}]*\}", r"{\1, ...}", argument)
         argument = re.sub(r"\{f_type=[^}]*\}", "{...}", argument)
+        argument = re.sub(r"filter=0x[0-9a-f]+", "filter=...", argument)
         argument = re.sub(r"^\{msg_name=.*?(iov_base=\"(?:[^\"\\]|\\.)*\").*\}$", r"{\1, ...}", argument)
         argument = re.sub(r"(1<<CAP_\w+)(\|1<<CAP_\w+)+", r"\1|...", argument)
         found = re.fullmatch(r'\[("[^"]*", "[^"]*"), .*\]', argument)

@@ -880,7 +880,7 @@ def own(trace):
     root = engine(trace, None)
     visit(root, start_of(trace.processes[root]))
     number = re.compile(r"\b(" + "|".join(pids) + r")\b")
-    alike = [(r"f_(bfree|bavail|ffree)=[0-9]+", r"f_\1=N"),
+    alike = [(r"f_(bfree|bavail|ffree)=[0-9]+", r"f_\1=N"), (r"f_fsid=\{val=\[[^]]*\]\}", "f_fsid=N"),
              (r'getrandom\(".*?"', 'getrandom("..."'), (r"\b[0-9a-f]{12}\b", "ID"), (r"0x[0-9a-f]{6,}", "ADDRESS"),
              (r'("Name:.*\) = |keyctl\(.*\) = )\d+', r"\1NUMBER"), (r'"-v\d*"', '"no"'),
              (r"(newfstatat\(2, .* st_size=)\d+", r"\1SIZE"),

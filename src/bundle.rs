@@ -8,10 +8,13 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+use crate::capabilities;
 use crate::cgroup::Limits;
-use crate::confine;
+use crate::confine::Confinement;
 use crate::idmap::{IdMap, Range};
 use crate::json::{object, Json};
+use crate::rlimits;
+use crate::seccomp;
 
 /// Annotations of ours: what the standard has no field for.
 const IMAGE: &str = "org.mydocker.image";
@@ -38,6 +41,7 @@ pub struct Bundle {
     pub mounts: Vec<Mount>,
     pub network: Network,
     pub limits: Limits,
+    pub confinement: Confinement,
     pub uids: Vec<Range>,
     pub gids: Vec<Range>,
     /// The image's directory in the store, and how many layers it has.
@@ -94,7 +98,7 @@ impl Network {
 
 /// Files and directories of /proc and /sys that tell of the host or reach it; docker hides the same.
 pub const MASKED_FILES: &[&str] =
-    &["/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list"];
+    &["/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_list"];
 pub const MASKED_DIRECTORIES: &[&str] =
     &["/proc/acpi", "/proc/asound", "/proc/scsi", "/sys/devices/virtual/powercap", "/sys/firmware"];
 
@@ -168,11 +172,12 @@ impl Bundle {
     }
 
     fn process(&self) -> Json {
-        let names: Json =
-            confine::names_of(confine::DEFAULT_CAPABILITIES).iter().map(|name| format!("CAP_{name}")).collect();
+        let names = capabilities::names_of(self.confinement.capabilities);
+        let names: Json = names.iter().map(|name| format!("CAP_{name}")).collect();
         let none = || Json::List(Vec::new());
         let active = if self.user.uid == 0 { names.clone() } else { none() };
-        object([
+        let oom_score = self.confinement.oom_score.map(|score| ("oomScoreAdj", i64::from(score).into()));
+        let process = object([
             ("terminal", self.terminal.into()),
             (
                 "user",
@@ -195,8 +200,10 @@ impl Bundle {
                     ("ambient", none()),
                 ]),
             ),
-            ("noNewPrivileges", false.into()),
-        ])
+            ("noNewPrivileges", self.confinement.no_new_privileges.into()),
+            ("rlimits", self.confinement.rlimits.iter().map(rlimits::to_json).collect()),
+        ]);
+        with(process, oom_score)
     }
 
     fn annotations(&self) -> Json {
@@ -215,15 +222,26 @@ impl Bundle {
         if self.network != Network::Host {
             kinds.push("network");
         }
-        object([
+        let confinement = &self.confinement;
+        let filter = confinement.seccomp.then(|| ("seccomp", seccomp::of_bundle(confinement.capabilities)));
+        let linux = object([
             ("uidMappings", self.uids.iter().map(range_json).collect()),
             ("gidMappings", self.gids.iter().map(range_json).collect()),
             ("namespaces", kinds.into_iter().map(|kind| object([("type", kind.into())])).collect()),
             ("resources", self.limits.to_json()),
             ("maskedPaths", MASKED_FILES.iter().chain(MASKED_DIRECTORIES).copied().collect()),
             ("readonlyPaths", READ_ONLY_PATHS.iter().copied().collect()),
-        ])
+        ]);
+        with(linux, filter)
     }
+}
+
+/// An object with one more member, if there is one.
+fn with(mut json: Json, member: Option<(&str, Json)>) -> Json {
+    if let Json::Object(members) = &mut json {
+        members.extend(member.map(|(name, value)| (name.to_string(), value)));
+    }
+    json
 }
 
 fn mount_json(mount: &Mount) -> Json {
@@ -274,6 +292,13 @@ impl Bundle {
             mounts: all(config.get("mounts"), read_mount)?,
             network: Network::parse(note(NETWORK)?)?,
             limits: Limits::from_json(linux.get("resources")),
+            confinement: Confinement {
+                capabilities: read_capabilities(process.get("capabilities").get("bounding"))?,
+                no_new_privileges: process.get("noNewPrivileges").bool()?,
+                seccomp: !linux.get("seccomp").is_null(),
+                rlimits: all(process.get("rlimits"), rlimits::from_json)?,
+                oom_score: process.get("oomScoreAdj").int().map(|score| score as i32),
+            },
             uids: all(linux.get("uidMappings"), read_range)?,
             gids: all(linux.get("gidMappings"), read_range)?,
             image: note(IMAGE)?.to_string(),
@@ -292,6 +317,10 @@ fn read_mount(mount: &Json) -> Option<Mount> {
         source: os(mount.get("source"))?.into(),
         options: all(mount.get("options"), |o| o.str().map(str::to_string))?,
     })
+}
+
+fn read_capabilities(names: &Json) -> Option<u64> {
+    capabilities::set_of(names.list().iter().map(|name| name.str().unwrap_or_default()))
 }
 
 fn read_range(range: &Json) -> Option<Range> {
@@ -319,6 +348,11 @@ mod tests {
             mounts: vec![Mount::new("tmpfs", "tmpfs", "/tmp", "size=1m,ro")],
             network: Network::None,
             limits: Limits { pids: Some(10), ..Limits::default() },
+            confinement: Confinement {
+                rlimits: rlimits::parse(&["nofile=1:-1".to_string()]).unwrap(),
+                oom_score: Some(-5),
+                ..Confinement::default()
+            },
             uids: vec![Range { inside: 0, outside: 1000, count: 1 }],
             gids: vec![],
             image: "abc".into(),

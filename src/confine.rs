@@ -1,47 +1,106 @@
-//! What the command may do: capabilities(7), groups and ids, a keyring of its own.
+//! What the command may do, and how its process comes down to that: the order in which power is given up.
 //!
-//! Docker's default set of capabilities is the bounding set of everything in the container: no
-//! program, setuid or not, gets more. All of it is bounded by the user namespace as well: the set
-//! reaches what the container owns and nothing else.
-//!
-//! [`become_user`] is the last step but `execve`.
-
-use std::path::Path;
+//! The pieces are elsewhere: capabilities.rs, seccomp.rs, rlimits.rs. Here is what the user chose of them, and
+//! the keyring, groups and ids. [`step_down`] is the last step but `execve`, and each step of it must succeed.
 
 use crate::bundle::User;
+use crate::capabilities;
 use crate::error::{Context, Result};
-use crate::show;
-use crate::sys;
+use crate::rlimits::{self, Rlimit};
+use crate::seccomp;
+use crate::sys::{self, Fd, Pid};
 
-/// What docker leaves to a container, bit n for capability n: CapBnd in /proc/1/status of any docker container. The
-/// test below has the names.
-pub const DEFAULT_CAPABILITIES: u64 = 0xa804_25fb;
-
-/// CAP_CHECKPOINT_RESTORE, the last one that Linux 5.9 and later know; a newer one, if the kernel
-/// has it, is dropped as well.
-const LAST_CAPABILITY: u32 = 40;
-
-/// The names of a set, without `CAP_`.
-pub fn names_of(set: u64) -> Vec<&'static str> {
-    (0..=LAST_CAPABILITY).filter(|number| set & 1 << number != 0).map(show::capability).collect()
+/// How a container is confined.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Confinement {
+    /// Bit n for capability n.
+    pub capabilities: u64,
+    /// No program in the container has more power than who starts it: setuid bits count for nothing.
+    pub no_new_privileges: bool,
+    /// The filter on system calls is in place.
+    pub seccomp: bool,
+    pub rlimits: Vec<Rlimit>,
+    /// `--oom-score-adj`, -1000 to 1000.
+    pub oom_score: Option<i32>,
 }
 
-/// Leaves the bounding set with the default capabilities alone. It needs CAP_SETPCAP, so it comes
-/// before the change of user.
-pub fn bound_capabilities() -> Result<()> {
-    for number in (0..64).filter(|number| DEFAULT_CAPABILITIES & 1 << number == 0) {
-        sys::why(if number > LAST_CAPABILITY {
-            "if there is one: a capability of a later kernel (EINVAL: there is none)"
-        } else {
-            "none of docker's defaults: no program in here gets it, setuid or not"
-        });
-        match sys::drop_bounding(number) {
-            // EINVAL: this kernel has no such capability, nor any after it.
-            Err(error) if number > LAST_CAPABILITY && error.raw_os_error() == Some(libc::EINVAL) => break,
-            dropped => dropped.context(format_args!("prctl(PR_CAPBSET_DROP, {number})"))?,
+impl Default for Confinement {
+    /// Docker's.
+    fn default() -> Confinement {
+        let capabilities = capabilities::DEFAULT;
+        Confinement { capabilities, no_new_privileges: false, seccomp: true, rlimits: Vec::new(), oom_score: None }
+    }
+}
+
+impl Confinement {
+    /// With CAP_SYS_ADMIN the command can mount and unmount.
+    pub fn may_mount(&self) -> bool {
+        self.capabilities & 1 << capabilities::SYS_ADMIN != 0
+    }
+
+    /// For the command line of `mydocker child`: `a80425fb,no-new-privileges,seccomp,7:1024:4096`.
+    pub fn to_word(&self) -> String {
+        let mut words = vec![format!("{:x}", self.capabilities)];
+        words.extend(self.no_new_privileges.then(|| PRIVILEGES.to_string()));
+        words.extend(self.seccomp.then(|| SECCOMP.to_string()));
+        words.extend(self.rlimits.iter().map(rlimits::to_word));
+        words.join(",")
+    }
+
+    /// The other way round. The score is not in it: the engine has set it.
+    pub fn from_word(word: &str) -> Option<Confinement> {
+        let (capabilities, words) = word.split_once(',').unwrap_or((word, ""));
+        let capabilities = u64::from_str_radix(capabilities, 16).ok()?;
+        let mut confinement = Confinement { capabilities, seccomp: false, ..Confinement::default() };
+        for word in words.split(',').filter(|word| !word.is_empty()) {
+            match word {
+                PRIVILEGES => confinement.no_new_privileges = true,
+                SECCOMP => confinement.seccomp = true,
+                limit => confinement.rlimits.push(rlimits::from_word(limit)?),
+            }
+        }
+        Some(confinement)
+    }
+}
+
+const PRIVILEGES: &str = "no-new-privileges";
+const SECCOMP: &str = "seccomp";
+
+/// Gives up what the command is not to have, in the one order that works: CAP_SETPCAP bounds the capabilities,
+/// CAP_SYS_ADMIN installs the filter, CAP_SETGID and CAP_SETUID become the user, and with that all of them are gone.
+/// Returns whether ids have changed.
+pub fn step_down(confinement: &Confinement, user: &User, may_set_groups: bool) -> Result<bool> {
+    own_keyring()?;
+    capabilities::bound(confinement.capabilities)?;
+    if confinement.no_new_privileges {
+        sys::why("--security-opt no-new-privileges: from here on execve(2) gives nobody more power");
+        sys::no_new_privs().context("prctl(PR_SET_NO_NEW_PRIVS)")?;
+    }
+    if confinement.seccomp {
+        seccomp::install(confinement.capabilities)?;
+    }
+    become_user(user, confinement.capabilities, may_set_groups)
+}
+
+/// The engine's part: when memory is short, the container is killed as soon as anything else, or as the user says.
+/// Left alone it would inherit a score that makes a service's own processes immune.
+pub fn set_oom_score(child: Pid, score: Option<i32>) -> Result<()> {
+    let file = format!("/proc/{child}/oom_score_adj");
+    match score {
+        Some(score) => {
+            sys::why("--oom-score-adj: how soon it is killed when memory is short");
+            let set = sys::write_kernel_file(&file, &score.to_string());
+            set.context(format_args!("write {score} to {file}")).map_err(|error| match error.errno {
+                Some(libc::EACCES) => error.hint("only root may set a score below the caller's own"),
+                _ => error,
+            })
+        }
+        None => {
+            sys::why("if possible: when memory is short it is killed as soon as others (EACCES: the caller's score is higher, and stays)");
+            let _stays = sys::write_kernel_file(&file, "0");
+            Ok(())
         }
     }
-    Ok(())
 }
 
 /// Whether nobody may set groups here: so it is in each user namespace inside of one that a user alone has made,
@@ -51,11 +110,10 @@ fn setgroups_denied() -> bool {
     sys::read_file("/proc/self/setgroups", 64).is_ok_and(|text| text == b"deny\n")
 }
 
-/// Becomes the container's user with no more capabilities than docker leaves: root keeps the default
-/// set, anybody else has none. Groups come first: without CAP_SETGID it would be too late. Returns whether
+/// Becomes the container's user: root keeps the container's capabilities, anybody else has none. Groups come first: without CAP_SETGID it would be too late. Returns whether
 /// ids have changed; the first process of a user namespace is 0:0 already. Where a user alone wrote the id
 /// map, the kernel forbids setgroups(2) in it.
-pub fn become_user(user: &User, may_set_groups: bool) -> Result<bool> {
+fn become_user(user: &User, capabilities: u64, may_set_groups: bool) -> Result<bool> {
     if may_set_groups {
         sys::why("the groups of the image's user, none of the caller's");
         match sys::setgroups(&user.groups) {
@@ -71,25 +129,25 @@ pub fn become_user(user: &User, may_set_groups: bool) -> Result<bool> {
         sys::why("leaving uid 0 clears every capability");
         sys::setresuid(user.uid, user.uid, user.uid).context(format_args!("setresuid {}", user.uid))?;
     } else {
-        sys::why("root in here has docker's default capabilities and no other");
-        sys::capset(DEFAULT_CAPABILITIES, DEFAULT_CAPABILITIES, 0).context("capset")?;
+        sys::why("root in here has the container's capabilities and no other");
+        sys::capset(capabilities, capabilities, 0).context("capset")?;
     }
     Ok(user.uid != 0 || user.gid != 0)
 }
 
-/// No user namespace inside the container, as docker's seccomp filter has it. Whoever makes one has every
-/// capability in it, and with it namespaces and mounts whose files belong to the host's ids: a root of a container
-/// whose number is root's own could write the host's cgroups by them. `proc` is the container's /proc, where the
-/// sysctl is the one of its user namespace: namespaces(7), "/proc/sys/user".
-pub fn forbid_user_namespaces(proc: &Path) -> Result<()> {
-    let file = proc.join("sys/user/max_user_namespaces");
+/// No user namespace inside the container. Whoever makes one has every capability in it, and with it namespaces and
+/// mounts whose files belong to the host's ids: a root of a container whose number is root's own could write the
+/// host's cgroups by them. The filter forbids it as well, but can be left off. `proc` is the container's own /proc,
+/// where the sysctl is the one of our user namespace: namespaces(7), "/proc/sys/user".
+pub fn forbid_user_namespaces(proc: &Fd) -> Result<()> {
     sys::why("no user namespaces in here: their roots would have capabilities again");
-    sys::write_kernel_file(&file, "0").context(format_args!("write 0 to {}", file.display()))
+    sys::write_kernel_file(format!("{}/sys/user/max_user_namespaces", proc.path()), "0")
+        .context("write 0 to /proc/sys/user/max_user_namespaces")
 }
 
 /// A keyring of its own, so that the container finds no key of the caller's session: keyrings(7).
 /// A kernel without keyrings has nothing to hide.
-pub fn own_keyring() -> Result<()> {
+fn own_keyring() -> Result<()> {
     sys::why(
         "if there is one: a session keyring of its own, with none of the caller's keys (ENOSYS: no kernel's keyrings)",
     );
@@ -104,9 +162,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_set_is_dockers() {
-        let names = "CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE NET_RAW SYS_CHROOT \
-                     MKNOD AUDIT_WRITE SETFCAP";
-        assert_eq!(names_of(DEFAULT_CAPABILITIES).join(" "), names);
+    fn a_confinement_survives_the_command_line() {
+        let all = Confinement {
+            capabilities: 0x1ff_ffff_ffff,
+            no_new_privileges: true,
+            seccomp: false,
+            rlimits: rlimits::parse(&["nofile=5:6".to_string(), "cpu=-1".to_string()]).unwrap(),
+            oom_score: None,
+        };
+        for confinement in [Confinement::default(), all] {
+            assert_eq!(Confinement::from_word(&confinement.to_word()), Some(confinement));
+        }
+        assert_eq!(Confinement::from_word("no"), None);
+        assert_eq!(Confinement::from_word("0,odd"), None);
     }
 }

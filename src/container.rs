@@ -12,7 +12,7 @@
 //!                         <---------------- "terminal" with the pty's master
 //!                                           executes itself anew, sealed: mydocker child
 //! slirp4netns, if asked for <-------------- "namespace"
-//! "network" ------------------------------> capabilities, groups, ids
+//! "network" ------------------------------> capabilities, filter, groups, ids
 //!                         <---------------- end of file: execve has happened
 //! relays the terminal and signals           the command
 //! wait4 <---------------------------------- exits
@@ -28,6 +28,7 @@ use libc::{CLONE_NEWIPC, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS}
 
 use crate::bundle::{Bundle, Network};
 use crate::cgroup::Cgroups;
+use crate::confine;
 use crate::describe;
 use crate::error::{say, Context, Error, Result};
 use crate::facts::{self, Facts};
@@ -40,6 +41,7 @@ use crate::network;
 use crate::options::{PullPolicy, RunOptions};
 use crate::pull;
 use crate::reference::Reference;
+use crate::rlimits;
 use crate::rootfs;
 use crate::state::Container;
 use crate::store::{self, Store};
@@ -219,6 +221,7 @@ impl Run<'_> {
         let mut running = self.clone_child()?;
         sys::step("bundle");
         self.map.write(running.pid)?;
+        confine::set_oom_score(running.pid, self.bundle.confinement.oom_score)?;
         // The rest is made while the child makes its network namespace, which takes longest of all.
         let container = Container::create(self.store, self.id)?;
         match self.bring_up(&container, &mut running, lock) {
@@ -233,6 +236,7 @@ impl Run<'_> {
 
     /// The child gets a copy of everything here; init.rs goes on with it.
     fn clone_child(&self) -> Result<Running> {
+        rlimits::raise(&self.bundle.confinement.rlimits)?;
         let cgroups = Cgroups::create(self.id, &self.bundle.limits)?;
         sys::why("engine and child talk over this");
         let (control, theirs) = sys::socketpair().context("socketpair")?;
@@ -354,7 +358,6 @@ fn with_terminal(pid: Pid, master: Fd) -> Result<i32> {
     sys::why("signals come as something to read, beside the terminal");
     let signals = sys::signalfd().context("signalfd4")?;
     let mut relay = Relay::new(master)?;
-    relay.resize();
     let raw = RawMode::enter()?;
     let mut impatience = 0;
     let code = loop {

@@ -44,6 +44,7 @@ pub fn bundle(
         mounts: bundle::mounts(network, map, options.mounts.clone()),
         network,
         limits: options.limits.clone(),
+        confinement: options.confinement.clone(),
         uids: map.uids.clone(),
         gids: map.gids.clone(),
         image: image.id.clone(),

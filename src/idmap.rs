@@ -144,11 +144,12 @@ impl IdMap {
                 // Dropping a group could open a file that is closed to that group, so the kernel wants
                 // setgroups forbidden before a user alone may write gid_map: user_namespaces(7).
                 sys::why("no setgroups(2) in there: required before an unprivileged gid_map");
-                write_file(pid, "setgroups", "deny")?;
+                let process = format!("/proc/{pid}");
+                write_file(&process, "setgroups", "deny")?;
                 sys::why("root in the container is the user outside");
-                write_file(pid, "uid_map", &lines(&self.uids))?;
+                write_file(&process, "uid_map", &lines(&self.uids))?;
                 sys::why("and root's group is the user's");
-                write_file(pid, "gid_map", &lines(&self.gids))
+                write_file(&process, "gid_map", &lines(&self.gids))
             }
         }
     }
@@ -180,8 +181,8 @@ fn lines(ranges: &[Range]) -> String {
     ranges.iter().map(|r| format!("{} {} {}\n", r.inside, r.outside, r.count)).collect()
 }
 
-fn write_file(pid: Pid, file: &str, text: &str) -> Result<()> {
-    let path = format!("/proc/{pid}/{file}");
+fn write_file(process: &str, file: &str, text: &str) -> Result<()> {
+    let path = format!("{process}/{file}");
     sys::write_kernel_file(&path, text).context(format_args!("write {path}")).map_err(|error| match error.errno {
         Some(libc::ENOENT) => error.hint("no /proc of this pid namespace: mount -t proc proc /proc"),
         _ => error,
@@ -191,17 +192,22 @@ fn write_file(pid: Pid, file: &str, text: &str) -> Result<()> {
 /// Root maps all ids. Where root is itself root of a user namespace only, the kernel answers EPERM;
 /// then each id that this namespace has is mapped to itself.
 fn write_as_root(pid: Pid, file: &str, ranges: &[Range]) -> Result<()> {
-    match write_file(pid, file, &lines(ranges)) {
+    match write_file(&format!("/proc/{pid}"), file, &lines(ranges)) {
         Err(error) if error.errno == Some(libc::EPERM) => {}
         result => return result,
     }
+    write_identity(&format!("/proc/{pid}"), file)
+}
+
+/// Maps each id that this user namespace has to itself, in the `uid_map` or `gid_map` of a process's directory.
+pub fn write_identity(process: &str, file: &str) -> Result<()> {
     let own = format!("/proc/self/{file}");
-    sys::why("not all ids are ours to map: which are there in this user namespace?");
+    sys::why("which ids are there in this user namespace?");
     let text = sys::read_kernel_list(&own, 64 * 1024).context(format_args!("read {own}"))?;
     let there = parse(&String::from_utf8_lossy(&text));
     let identity: Vec<Range> = there.into_iter().map(|range| Range { outside: range.inside, ..range }).collect();
     sys::why("each of them is itself");
-    write_file(pid, file, &lines(&identity))
+    write_file(process, file, &lines(&identity))
 }
 
 fn start_helper(name: &'static str, pid: Pid, ranges: &[Range], complain: &Fd) -> Result<Pid> {

@@ -18,8 +18,10 @@ use std::path::{Path, PathBuf};
 
 use crate::bundle::{Bundle, Network, User};
 use crate::cgroup::Cgroups;
-use crate::confine;
+use crate::confine::{self, Confinement};
 use crate::error::{Context, Error, Result, NOT_EXECUTABLE, NOT_FOUND};
+use crate::mount_lock;
+use crate::rlimits;
 use crate::rootfs;
 use crate::store::Store;
 use crate::sys::{self, Fd};
@@ -84,12 +86,23 @@ fn build_world(control: &Fd, plan: &Plan) -> Result<Fd> {
         sys::dup2(sys::STDERR, VOICE).context("dup2")?;
         tell::set_voice(VOICE);
     }
-    make_namespaces(control, plan.bundle.network)?;
+    let may_mount = plan.bundle.confinement.may_mount();
+    let namespaces = namespaces(plan.bundle.network);
+    if !may_mount {
+        make_namespaces(control, plan.bundle.network, namespaces)?;
+    }
     sys::step("world");
     sys::why("wait until the id maps are written: until then this is nobody's root");
     let layers = hear(control)?;
     let program = sealed_program()?;
-    rootfs::build(plan, layers)?;
+    rootfs::detach(plan)?;
+    if may_mount {
+        let inner = namespaces | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
+        let enter = || make_namespaces(control, plan.bundle.network, inner | libc::CLONE_NEWUSER);
+        mount_lock::build(control, inner, enter, || build_tree(control, plan, layers))?;
+    } else {
+        build_tree(control, plan, layers)?;
+    }
     if plan.bundle.network != Network::Host {
         sys::why("for 127.0.0.1 of the container's own: interfaces are spoken to through any socket");
         sys::interface_up("lo").context("bring lo up")?;
@@ -99,19 +112,30 @@ fn build_world(control: &Fd, plan: &Plan) -> Result<Fd> {
     sys::why("a session of its own: no controlling terminal of the caller's (CVE-2017-5226)");
     sys::setsid().context("setsid")?;
     if plan.bundle.terminal {
-        let (master, slave) = terminal::make(plan.bundle.user.uid)?;
-        sys::why("the engine gets the other end");
-        sys::send_message(control, say::TERMINAL, Some(&master)).context("sendmsg")?;
-        terminal::control(&slave)?;
+        terminal::control()?;
     }
-    rootfs::seal(plan.bundle)?;
     Ok(program)
 }
 
-/// A cgroup namespace takes the cgroup that the process is in for its root: only now. The network namespace takes
-/// longest of all to make: here it does while the engine writes the id maps.
-fn make_namespaces(control: &Fd, network: Network) -> Result<()> {
-    let namespaces = libc::CLONE_NEWCGROUP | if network == Network::Host { 0 } else { libc::CLONE_NEWNET };
+/// Every mount, and `/` is the container's.
+fn build_tree(control: &Fd, plan: &Plan, layers: Option<Fd>) -> Result<()> {
+    rootfs::build(plan, layers)?;
+    if plan.bundle.terminal {
+        let master = terminal::make(plan.bundle.user.uid)?;
+        sys::why("the engine gets the other end");
+        sys::send_message(control, say::TERMINAL, Some(&master)).context("sendmsg")?;
+    }
+    rootfs::seal(plan.bundle)
+}
+
+/// Those that are not made with the clone. A cgroup namespace takes the cgroup that the process is in for its root: only
+/// once that is the container's. The network namespace takes longest of all to make: here it does while the engine
+/// writes the id maps.
+fn namespaces(network: Network) -> libc::c_int {
+    libc::CLONE_NEWCGROUP | if network == Network::Host { 0 } else { libc::CLONE_NEWNET }
+}
+
+fn make_namespaces(control: &Fd, network: Network, namespaces: libc::c_int) -> Result<()> {
     sys::why("its cgroup reads as / from here on; a network of its own");
     sys::unshare(namespaces).context("unshare")?;
     if network == Network::Slirp {
@@ -184,7 +208,7 @@ fn unhide(hidden: &OsString) -> Option<OsString> {
 }
 
 /// Tells the engine why there will be no command, and ends.
-fn report(control: &Fd, error: Error) -> ! {
+pub fn report(control: &Fd, error: Error) -> ! {
     let mut message = vec![error.code as u8];
     message.extend_from_slice(error.message.as_bytes());
     message.truncate(say::LONGEST);
@@ -198,11 +222,12 @@ fn report(control: &Fd, error: Error) -> ! {
 // ---- the second step: the command ----
 
 /// What `mydocker child` is told: the command's environment as its own, hidden, and the rest on its command line,
-/// word by word: `UID GID GROUP,GROUP,...|none NETWORK|no NARRATOR|no CWD COMMAND ARGUMENT...`.
+/// word by word: `UID GID GROUP,GROUP,...|none CONFINEMENT NETWORK|no NARRATOR|no CWD COMMAND ARGUMENT...`.
 #[derive(Debug, PartialEq)]
 struct Order {
     user: User,
     may_set_groups: bool,
+    confinement: Confinement,
     wait_for_network: bool,
     narrator: String,
     cwd: OsString,
@@ -217,6 +242,7 @@ impl Order {
         Order {
             user: bundle.user.clone(),
             may_set_groups: !single,
+            confinement: bundle.confinement.clone(),
             wait_for_network: bundle.network == Network::Slirp,
             narrator: tell::state(),
             cwd: bundle.cwd.clone(),
@@ -231,13 +257,13 @@ impl Order {
         let word = |yes: bool, word: &str| if yes { word.to_string() } else { "no".to_string() };
         let own = [self.user.uid.to_string(), self.user.gid.to_string(), groups]
             .into_iter()
-            .chain([word(self.wait_for_network, "network"), self.narrator.clone()])
+            .chain([self.confinement.to_word(), word(self.wait_for_network, "network"), self.narrator.clone()])
             .map(OsString::from);
         own.chain([self.cwd.clone()]).chain(self.args.iter().cloned()).collect()
     }
 
     fn from_words(words: &[OsString], environment: &[OsString]) -> Option<Order> {
-        let [uid, gid, groups, network, narrator, cwd, args @ ..] = words else { return None };
+        let [uid, gid, groups, confinement, network, narrator, cwd, args @ ..] = words else { return None };
         let may_set_groups = groups != "none";
         let number = |word: &str| word.parse::<u32>().ok();
         let groups: Option<Vec<u32>> = match groups.to_str()? {
@@ -247,6 +273,7 @@ impl Order {
         Some(Order {
             user: User { uid: number(uid.to_str()?)?, gid: number(gid.to_str()?)?, groups: groups? },
             may_set_groups,
+            confinement: Confinement::from_word(confinement.to_str()?)?,
             wait_for_network: network == "network",
             narrator: narrator.to_str()?.to_string(),
             cwd: cwd.clone(),
@@ -284,15 +311,14 @@ fn become_command(control: &Fd, order: &Order) -> Result<()> {
     sys::why("and the control socket only until the command starts: its closing tells the engine so");
     sys::close_on_exec(control).context("fcntl(F_SETFD)")?;
     enter_directory(&order.cwd)?;
-    confine::own_keyring()?;
-    confine::bound_capabilities()?;
-    if confine::become_user(&order.user, order.may_set_groups)? {
+    if confine::step_down(&order.confinement, &order.user, order.may_set_groups)? {
         stay_bound(control)?;
     }
     if order.wait_for_network {
         sys::why("wait until the network is up");
         hear(control)?;
     }
+    rlimits::set(&order.confinement.rlimits)?;
     sys::why("the engine had blocked them");
     sys::unblock_signals().context("rt_sigprocmask")?;
     execute_command(order)
@@ -409,6 +435,7 @@ mod tests {
         let order = |groups: &[u32], may_set_groups| Order {
             user: User { uid: 5, gid: 6, groups: groups.to_vec() },
             may_set_groups,
+            confinement: Confinement::default(),
             wait_for_network: true,
             narrator: "-v2".to_string(),
             cwd: "/x y".into(),

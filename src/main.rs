@@ -8,13 +8,19 @@
 
 // One container, from above:
 mod options; // what the command line may say
+mod options_confine; // and about power
 mod container; // the parent's story: clone, maps, bundle, wait, clean up
 mod describe; // image config and options, made one bundle
 mod init; // the child's story: the container's world, and the command
 mod rootfs; // every mount, and the step into the new root
 mod merge; // without overlayfs: the layers copied into one tree
 mod initramfs; // where / is the kernel's rootfs: the way off it
-mod confine; // capabilities, groups, ids, keyring, nested namespaces
+mod mount_lock; // mounts that not even CAP_SYS_ADMIN undoes
+mod confine; // the order in which power is given up
+mod capabilities; // the pieces of root's power
+mod seccomp; // the filter on system calls
+mod seccomp_table; // which calls, and when
+mod rlimits; // what one process may use
 mod user; // USER of an image: its own passwd and group
 mod idmap; // uid_map and gid_map
 mod job; // processes of our own inside namespaces
@@ -142,6 +148,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "ps", arguments: "[-a]", summary: "Lists running containers, with -a all", run: ps },
     Command { name: "rm", arguments: "[-f] CONTAINER...", summary: "Removes containers", run: rm },
     Command { name: "check", arguments: "", summary: CHECK, run: check_host },
+    Command { name: "seccomp", arguments: "", summary: SECCOMP, run: print_seccomp },
     Command { name: "look", arguments: "CONTAINER", summary: "Draws a running container against the host", run: look },
     Command {
         name: "dns",
@@ -150,6 +157,8 @@ const COMMANDS: &[Command] = &[
         run: dns::main,
     },
 ];
+
+const SECCOMP: &str = "Prints the filter on system calls, as docker's JSON";
 
 const CHECK: &str = "Says what this host has and lacks; exit code 0 if a container can run, else 1";
 
@@ -370,6 +379,12 @@ fn check_host(arguments: &[OsString]) -> Result<i32> {
     nothing_more("check", &rest)?;
     let _without_proc = sys::if_possible(|| sys::default_ignored_signals());
     check::check()
+}
+
+fn print_seccomp(arguments: &[OsString]) -> Result<i32> {
+    let Some(Parsed { rest, .. }) = parse("seccomp", Options::new(), arguments)? else { return Ok(0) };
+    nothing_more("seccomp", &rest)?;
+    print(&seccomp::profile())
 }
 
 /// Removes one after another, and prints what each removal says. The first error is returned when all have

@@ -11,7 +11,9 @@ use getopts::{Matches, Options, ParsingStyle};
 
 use crate::bundle::{Mount, Network, NETWORKS};
 use crate::cgroup::{Limits, DEFAULT_PIDS};
+use crate::confine::Confinement;
 use crate::error::{Context, Error, Result};
+use crate::options_confine;
 use crate::order;
 use crate::sys;
 
@@ -93,6 +95,7 @@ fn run_table() -> Options {
     o.optmulti("u", "user", "who the command runs as", "USER[:GROUP]");
     o.optmulti("v", "volume", "a directory or file of the host", "SRC:DST[:ro]");
     o.optmulti("w", "workdir", "the working directory", "DIR");
+    options_confine::table(&mut o);
     pull_table(&mut o);
     o
 }
@@ -111,6 +114,7 @@ pub struct RunOptions {
     pub hostname: Option<String>,
     pub terminal: bool,
     pub limits: Limits,
+    pub confinement: Confinement,
     pub name: Option<String>,
     /// `None` where nothing was said.
     pub network: Option<Network>,
@@ -145,6 +149,7 @@ impl RunOptions {
             hostname: last(&matches, "hostname").map(hostname).transpose()?,
             terminal: matches.opt_present("tty"),
             limits: limits(&matches)?,
+            confinement: options_confine::parse(&matches)?,
             name: last(&matches, "name").map(name).transpose()?,
             network: last(&matches, "network").map(network).transpose()?,
             pull: pull_policy(&matches)?,

@@ -24,8 +24,8 @@ use crate::store::DEVICES;
 use crate::sys::{self, Fd};
 use crate::whiteout::Marks;
 
-/// Builds the container's root and steps into it. `layers` is the overlay where the engine had to make it.
-pub fn build(plan: &Plan, layers: Option<Fd>) -> Result<()> {
+/// Makes the mounts that were inherited our own, on a `/` that can be left.
+pub fn detach(plan: &Plan) -> Result<()> {
     // The mounts were inherited shared: what is mounted here would appear on the host,
     // mount_namespaces(7). Private, they are ours alone.
     sys::why("what is mounted from here on stays in this mount namespace");
@@ -33,12 +33,19 @@ pub fn build(plan: &Plan, layers: Option<Fd>) -> Result<()> {
     if plan.on_rootfs {
         initramfs::step_off()?;
     }
+    Ok(())
+}
+
+/// Builds the container's root and steps into it. `layers` is the overlay where the engine had to make it.
+pub fn build(plan: &Plan, layers: Option<Fd>) -> Result<()> {
     let root = tree(plan, layers)?;
     sys::why("from here on the container's places have relative paths");
     sys::chdir(&root).context(format_args!("chdir {}", root.display()))?;
     plan.bundle.mounts.iter().try_for_each(attach)?;
     devices()?;
-    confine::forbid_user_namespaces(Path::new("proc"))?;
+    let proc = genuine("proc", libc::PROC_SUPER_MAGIC)?;
+    genuine("sys", libc::SYSFS_MAGIC)?;
+    confine::forbid_user_namespaces(&proc)?;
     mask()?;
     read_only_paths()?;
     step_into()
@@ -115,6 +122,19 @@ fn overlay_failed(error: Error) -> Error {
         _ => return error,
     };
     error.hint(advice)
+}
+
+/// Opens a directory of the skeleton on which one of the kernel's file systems was mounted. Nobody should be able to
+/// have put another there (CVE-2019-19921, CVE-2025-52881); what is written below it is worth a look all the same.
+fn genuine(name: &str, kind: i64) -> Result<Fd> {
+    sys::why("a file system of the kernel's, held open");
+    let place = sys::open(name, libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0)
+        .context(format_args!("open /{name} of the container"))?;
+    sys::why("is it what it should be? (CVE-2025-52881)");
+    if sys::fstatfs(&place).context(format_args!("fstatfs /{name} of the container"))? == kind {
+        return Ok(place);
+    }
+    Err(Error::new(format!("fstatfs /{name} of the container: not the kernel's file system of that name")))
 }
 
 /// pivot_root(2): the working directory becomes `/`, and what was `/` is stacked on it, to be detached: what

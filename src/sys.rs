@@ -479,6 +479,18 @@ pub fn statfs(path: impl AsRef<Path>) -> io::Result<i64> {
     plain(path.as_ref())
 }
 
+/// fstatfs(2): the magic number of the file system that an open file is on.
+#[track_caller]
+pub fn fstatfs(file: &Fd) -> io::Result<i64> {
+    // SAFETY: an all-zero statfs is valid, it holds numbers only.
+    let mut fs: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live statfs.
+    let result = check(unsafe { libc::fstatfs(file.0, &mut fs) });
+    let shown = format_args!("{{f_type={}, ...}}", OneOf(fs.f_type as u64, FILE_SYSTEM));
+    tell("fstatfs", &[file, &Struct(result.is_ok(), &fs, shown)], &result);
+    result.map(|_| fs.f_type as _)
+}
+
 #[track_caller]
 fn full_statfs(path: &Path) -> io::Result<libc::statfs> {
     let c = cstr(path)?;
@@ -979,6 +991,15 @@ pub fn unshare(namespaces: c_int) -> io::Result<()> {
     result.map(drop)
 }
 
+/// setns(2) with a process (Linux 5.8): into these namespaces of its.
+#[track_caller]
+pub fn setns(process: &Fd, namespaces: c_int) -> io::Result<()> {
+    // SAFETY: integers only.
+    let result = check(unsafe { libc::setns(process.0, namespaces) });
+    tell("setns", &[process, &Flags(namespaces as u64, CLONE)], &result);
+    result.map(drop)
+}
+
 /// execve(2). Returns only when it failed.
 #[track_caller]
 pub fn execve(path: impl AsRef<Path>, argv: &[CString], env: &[CString]) -> io::Error {
@@ -1166,6 +1187,17 @@ fn set_limit(pid: Pid, resource: c_int, limit: libc::rlimit) -> io::Result<()> {
     result.map(drop)
 }
 
+/// prlimit(2) of this process: the soft and the hard limit of this resource, a number of [`LIMIT`].
+#[track_caller]
+pub fn getrlimit(resource: usize) -> io::Result<(u64, u64)> {
+    get_limit(0, resource as c_int).map(|limit| (limit.rlim_cur, limit.rlim_max))
+}
+
+#[track_caller]
+pub fn setrlimit(resource: usize, soft: u64, hard: u64) -> io::Result<()> {
+    set_limit(0, resource as c_int, libc::rlimit { rlim_cur: soft, rlim_max: hard })
+}
+
 /// pidfd_open(2): a process that stays the same one, whatever becomes of its number.
 #[track_caller]
 pub fn pidfd_open(pid: Pid) -> io::Result<Fd> {
@@ -1197,6 +1229,17 @@ pub fn no_new_privs() -> io::Result<()> {
     // SAFETY: integers only.
     let result = check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) });
     tell("prctl", &[&"PR_SET_NO_NEW_PRIVS", &1, &0, &0, &0], &result);
+    result.map(drop)
+}
+
+/// seccomp(SECCOMP_SET_MODE_FILTER): each further call of this process and its children is put to this program.
+#[track_caller]
+pub fn seccomp(program: &[libc::sock_filter]) -> io::Result<()> {
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the kernel only reads the program, which has the length given, and both outlive the call.
+    let result = check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &filter) });
+    let shown = format_args!("{{len={}, filter={:p}}}", filter.len, filter.filter);
+    tell("seccomp", &[&"SECCOMP_SET_MODE_FILTER", &0, &shown], &result);
     result.map(drop)
 }
 
@@ -1853,13 +1896,6 @@ pub fn unlock_pty(master: &Fd) -> io::Result<()> {
     let result = check(unsafe { libc::ioctl(master.0, libc::TIOCSPTLCK as _, &zero) });
     tell("ioctl", &[master, &"TIOCSPTLCK", &List(&[zero])], &result);
     result.map(drop)
-}
-
-/// TIOCGPTPEER: the other side of a pty, without a path that could be something else.
-#[track_caller]
-pub fn pty_peer(master: &Fd) -> io::Result<Fd> {
-    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    owned(ioctl(master.0, libc::TIOCGPTPEER as c_ulong, flags, "TIOCGPTPEER", &format_args!("{flags:#x}")))
 }
 
 /// TIOCGPTN: the number of a pty under /dev/pts.

@@ -23,28 +23,35 @@ pub fn is_terminal(fd: i32) -> bool {
 
 // ---- the child's part ----
 
-/// Opens a new pty of the container's devpts: (master, slave). `/dev/console` becomes another name
-/// for it: runtime-spec config.md, `terminal`.
-pub fn make(owner: u32) -> Result<(Fd, Fd)> {
+/// Opens a new pty of the container's devpts, and returns its master. `/dev/console` becomes another name
+/// for its other side: runtime-spec config.md, `terminal`.
+pub fn make(owner: u32) -> Result<Fd> {
     sys::why("a new pseudoterminal, from the container's own devpts");
     let master = sys::open("/dev/ptmx", libc::O_RDWR | libc::O_NOCTTY, 0).context("open /dev/ptmx")?;
     sys::why("its other side may be opened");
     sys::unlock_pty(&master).context("ioctl(TIOCSPTLCK)")?;
-    sys::why("the other side, without a path that could be something else");
-    let slave = sys::pty_peer(&master).context("ioctl(TIOCGPTPEER)")?;
     sys::why("which number has it in /dev/pts?");
     let path = format!("/dev/pts/{}", sys::pty_number(&master).context("ioctl(TIOCGPTN)")?);
+    resize(&master);
     sys::why("the terminal belongs to the command's user");
     sys::lchown(&path, owner, u32::MAX).context(format_args!("chown {path}"))?;
     sys::why("a file to mount it on");
     sys::mknod("/dev/console", libc::S_IFREG | 0o600, 0).context("mknod /dev/console")?;
     sys::why("/dev/console is the same terminal");
     sys::mount(&path, "/dev/console", "", libc::MS_BIND, "").context("mount /dev/console")?;
-    Ok((master, slave))
+    Ok(master)
 }
 
-/// Makes `slave` the controlling terminal of this new session, and its standard streams.
-pub fn control(slave: &Fd) -> Result<()> {
+/// Gives the container's terminal the size of the caller's window. One without a size (a serial line) leaves it without.
+fn resize(master: &Fd) {
+    sys::why("if possible: how large is the caller's window?");
+    let _no_size = sys::copy_window_size(STDIN, master.raw());
+}
+
+/// Makes /dev/console the controlling terminal of this new session, and its standard streams.
+pub fn control() -> Result<()> {
+    sys::why("the terminal from inside");
+    let slave = sys::open("/dev/console", libc::O_RDWR | libc::O_NOCTTY, 0).context("open /dev/console")?;
     sys::why("Ctrl-C in this terminal is a signal to this session");
     sys::ioctl(slave.raw(), libc::TIOCSCTTY as _, 0, "TIOCSCTTY", &0).context("ioctl(TIOCSCTTY)")?;
     for stream in [STDIN, STDOUT, STDERR] {
@@ -131,13 +138,9 @@ impl Relay {
         Ok(Relay { master: Some(master), screen, typed: Vec::new(), shown: Vec::new() })
     }
 
-    /// Gives the container's terminal the size of the caller's window.
+    /// The caller's window has another size.
     pub fn resize(&self) {
-        if let Some(master) = &self.master {
-            // A window without a size (a serial line) leaves the pty without one.
-            sys::why("if possible: how large is the caller's window?");
-            let _no_size = sys::copy_window_size(STDIN, master.raw());
-        }
+        self.master.iter().for_each(resize);
     }
 
     /// Hangs up: the container's session gets SIGHUP, its reads end.

@@ -1,0 +1,79 @@
+//! For a container with CAP_SYS_ADMIN: mounts that it cannot undo.
+//!
+//! Such a container may mount and unmount, so it could take the masks off /proc, make /proc/sys writable, or look
+//! below its root. Where its root is the host's, to the kernel's files that is enough: /proc/sys belongs to uid 0,
+//! whatever capabilities that uid has. But the kernel locks what a mount namespace inherits from one of a user
+//! namespace above: those mounts stay where they are, read-only what is read-only, and no fresh /proc can be mounted
+//! beside a masked one: mount_namespaces(7), "Restrictions on mount namespaces".
+//!
+//! So there are two user namespaces, one inside the other, with the same ids. The container is the inner one's, with a
+//! network and names of its own; a process of ours, the builder, stays outside, makes every mount, and ends. Then the
+//! container copies the mounts, and has them locked.
+//!
+//! ```text
+//! child, pid 1                              builder
+//! ------------                              -------
+//! clone() --------------------------------> waits
+//! unshare(NEWUSER, NEWNET, NEWUTS, ...)
+//! closes the pipe ------------------------> id maps of the inner user namespace
+//!                                           setns: /sys and /dev/mqueue show what it has
+//!                                           every mount, pivot_root
+//! wait4 <---------------------------------- exits
+//! unshare(NEWNS): the copy, locked
+//! ```
+
+use crate::error::{Context, Result};
+use crate::idmap;
+use crate::init;
+use crate::sys::{self, Fd};
+
+/// Has `build` make the mounts, out there, while this process goes inside: `enter` makes the inner user namespace and
+/// the namespaces `inner` that belong to it.
+pub fn build(
+    control: &Fd,
+    inner: libc::c_int,
+    enter: impl FnOnce() -> Result<()>,
+    build: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    sys::why("this process, for one to which its number means nothing");
+    let own = sys::open("/proc/self", libc::O_PATH | libc::O_DIRECTORY, 0).context("open /proc/self")?;
+    sys::why("the builder waits for its end");
+    let (go, waiting) = sys::pipe2().context("pipe2")?;
+    sys::why("with CAP_SYS_ADMIN: a builder, who stays in the outer user namespace and makes the mounts");
+    let Some(builder) = sys::clone(0).context("clone")? else {
+        sys::set_who("builder".to_string());
+        drop(waiting);
+        let built = wait_for(&go).and_then(|()| join(&own, inner)).and_then(|()| build());
+        match built {
+            Ok(()) => sys::exit(0),
+            Err(error) => init::report(control, error),
+        }
+    };
+    enter()?;
+    drop(waiting);
+    sys::why("until every mount is made");
+    if !sys::wait(builder).context("wait4")?.success() {
+        sys::exit(1); // the builder has reported
+    }
+    sys::why("the mounts once more, as the inner user namespace has them: locked, whatever its root tries");
+    sys::unshare(libc::CLONE_NEWNS).context("unshare(CLONE_NEWNS)")?;
+    sys::why("the working directory was one of the host's");
+    sys::chdir("/").context("chdir /")
+}
+
+fn wait_for(go: &Fd) -> Result<()> {
+    sys::why("until the child is in its inner user namespace");
+    sys::read(go.raw(), &mut [0]).context("read").map(drop)
+}
+
+/// Gives the inner user namespace its ids, and goes into those of its namespaces that mounts belong to. Its own root
+/// may not map them: a user namespace's maps are written from outside.
+fn join(child: &Fd, inner: libc::c_int) -> Result<()> {
+    for file in ["uid_map", "gid_map"] {
+        idmap::write_identity(&child.path(), file)?;
+    }
+    sys::why("pid 1, whose namespaces they are");
+    let first = sys::pidfd_open(1).context("pidfd_open of pid 1")?;
+    sys::why("/sys, /dev/mqueue and the cgroups show whose namespaces the process is in that mounts them");
+    sys::setns(&first, inner).context("setns")
+}
