@@ -52,6 +52,9 @@ unbound          unbound
 dnsperf          dnsperf
 kdig             knot-dnsutils
 ldns-signzone    ldnsutils
+cc               gcc
+podman           podman
+scmp_sys_resolver seccomp
 "
 needs[bench]="${needs[demo]}
 igzip            isal

@@ -194,7 +194,7 @@ fn furnish() {
 
 /// Once for all that will run here, users' containers and slirp4netns's sandbox among them; initramfs.rs says why.
 fn leave_rootfs() {
-    let left = initramfs::is_rootfs().and_then(|is_rootfs| if is_rootfs { initramfs::step_off() } else { Ok(()) });
+    let left = initramfs::is_rootfs().and_then(|is_rootfs| if is_rootfs { initramfs::step_off(true) } else { Ok(()) });
     if let Err(error) = left {
         say(format_args!("warning: {error}"));
     }

@@ -103,7 +103,8 @@ pub const MASKED_DIRECTORIES: &[&str] =
     &["/proc/acpi", "/proc/asound", "/proc/scsi", "/sys/devices/virtual/powercap", "/sys/firmware"];
 
 /// Paths of /proc that may be read but not written.
-pub const READ_ONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub const READ_ONLY_PATHS: &[&str] =
+    &["/proc/bus", "/proc/dynamic_debug", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// The file systems that every container gets, in the order in which they are mounted: type, source,
 /// destination, options. /dev itself is a directory of the skeleton, see store.rs.

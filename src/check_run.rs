@@ -124,7 +124,7 @@ fn build(ground: Option<&Ground>, on_rootfs: bool) -> Outcomes {
         return outcomes;
     }
     if on_rootfs {
-        let _told_by_pivot_root = initramfs::step_off();
+        let _told_by_pivot_root = initramfs::step_off(false);
     }
     if let Some(ground) = ground {
         outcomes[OVERLAY] = ground.try_overlay();

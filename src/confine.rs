@@ -137,12 +137,20 @@ fn become_user(user: &User, capabilities: u64, may_set_groups: bool) -> Result<b
 
 /// No user namespace inside the container. Whoever makes one has every capability in it, and with it namespaces and
 /// mounts whose files belong to the host's ids: a root of a container whose number is root's own could write the
-/// host's cgroups by them. The filter forbids it as well, but can be left off. `proc` is the container's own /proc,
-/// where the sysctl is the one of our user namespace: namespaces(7), "/proc/sys/user".
-pub fn forbid_user_namespaces(proc: &Fd) -> Result<()> {
-    sys::why("no user namespaces in here: their roots would have capabilities again");
-    sys::write_kernel_file(format!("{}/sys/user/max_user_namespaces", proc.path()), "0")
-        .context("write 0 to /proc/sys/user/max_user_namespaces")
+/// host's cgroups by them. So could a container that may mount, in a cgroup namespace of its own: none of these
+/// either. The filter forbids both as well, but can be left off. `proc` is the container's own /proc, where the
+/// sysctls are those of our user namespace: namespaces(7), "/proc/sys/user".
+pub fn forbid_namespaces(proc: &Fd, may_mount: bool) -> Result<()> {
+    let forbid = |kind: &str, reason| {
+        let file = format!("sys/user/max_{kind}_namespaces");
+        sys::why(reason);
+        sys::write_kernel_file(format!("{}/{file}", proc.path()), "0").context(format_args!("write 0 to /proc/{file}"))
+    };
+    forbid("user", "no user namespaces in here: their roots would have capabilities again")?;
+    if may_mount {
+        forbid("cgroup", "no cgroup namespaces: with one of its own it could mount the host's cgroups")?;
+    }
+    Ok(())
 }
 
 /// A keyring of its own, so that the container finds no key of the caller's session: keyrings(7).

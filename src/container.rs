@@ -4,10 +4,10 @@
 //! engine                                    child (pid 1 of the container)
 //! ------                                    ------------------------------
 //! find or pull the image
-//! cgroup with limits
+//! containers/<id>/, cgroup with limits
 //! clone(new namespaces) ------------------> moves itself into the cgroup
 //! id maps                                   network and cgroup namespaces
-//! containers/<id>/ with config.json
+//! config.json
 //! "build" --------------------------------> mounts, pivot_root
 //!                         <---------------- "terminal" with the pty's master
 //!                                           executes itself anew, sealed: mydocker child
@@ -218,19 +218,23 @@ impl Run<'_> {
 
     /// From nothing to a command that runs. On an error the command has never run, and nothing stays.
     fn start(&self, lock: Fd) -> Result<(Container, Running)> {
-        let mut running = self.clone_child()?;
-        sys::step("bundle");
-        self.map.write(running.pid)?;
-        confine::set_oom_score(running.pid, self.bundle.confinement.oom_score)?;
-        // The rest is made while the child makes its network namespace, which takes longest of all.
+        // First of all: whatever is left of an engine that was killed, `rm` finds by it.
         let container = Container::create(self.store, self.id)?;
-        match self.bring_up(&container, &mut running, lock) {
-            Ok(()) => Ok((container, running)),
+        match self.launch(&container, lock) {
+            Ok(running) => Ok((container, running)),
             Err(error) => {
-                drop(running); // first: the child may have mounted what is now to be removed
                 let _told_already = container.remove(self.store, &self.bundle.name, self.map);
                 Err(error)
             }
+        }
+    }
+
+    /// An error ends the child before it is returned: that may have mounted what is then to be removed.
+    fn launch(&self, container: &Container, lock: Fd) -> Result<Running> {
+        let mut running = self.clone_child()?;
+        match self.bring_up(container, &mut running, lock) {
+            Ok(()) => Ok(running),
+            Err(error) => Err(reported(&running).unwrap_or(error)),
         }
     }
 
@@ -250,6 +254,10 @@ impl Run<'_> {
     }
 
     fn bring_up(&self, container: &Container, running: &mut Running, lock: Fd) -> Result<()> {
+        sys::step("bundle");
+        self.map.write(running.pid)?;
+        confine::set_oom_score(running.pid, self.bundle.confinement.oom_score)?;
+        // The rest is made while the child makes its network namespace, which takes longest of all.
         if self.bundle.name != self.id {
             container.claim_name(self.store, &self.bundle.name)?;
         }
@@ -291,11 +299,29 @@ fn failed(message: &[u8]) -> Error {
     }
 }
 
+/// What a child that has failed has reported: our own error may be no more than a consequence of its.
+fn reported(running: &Running) -> Option<Error> {
+    let mut message = vec![0; say::LONGEST];
+    loop {
+        sys::why("if possible: has the child reported an error? (EAGAIN: no)");
+        match sys::receive_message(&running.control, &mut message, libc::MSG_DONTWAIT) {
+            Ok((0, _)) | Err(_) => return None,
+            Ok((length, _)) => match &message[..length] {
+                say::NAMESPACE | say::TERMINAL => {}
+                report => return Some(failed(report)),
+            },
+        }
+    }
+}
+
 /// A network that nobody asked for by name may be missing, with a warning.
 fn wait_for_network(running: &mut Running, asked_for: bool) -> Result<()> {
     let Some(helper) = &running.network else { return Ok(()) };
     match helper.ready() {
         Err(error) if !asked_for => {
+            if let Some(report) = reported(running) {
+                return Err(report);
+            }
             say(format_args!("warning: no network but loopback: {error}"));
             running.network = None;
             Ok(())

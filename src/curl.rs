@@ -237,7 +237,7 @@ impl<'a> Call<'a> {
         sys::why("until curl runs, which waits for its config: what is limited from here on is curl alone");
         sys::read_to_end(&becoming, 0).context("read from a pipe")?;
         sys::why("a server that never stops sending shall not fill the disk");
-        sys::limit_file_size(pid, limit).context("prlimit")?;
+        sys::lower_limit(pid, libc::RLIMIT_FSIZE as _, limit).context("prlimit")?;
         let [head] = drain([self.tell()?])?;
         Ok((pid, Vec::new(), head))
     }

@@ -215,7 +215,7 @@ fn start_helper(name: &'static str, pid: Pid, ranges: &[Range], complain: &Fd) -
     let arguments = [pid.to_string()].into_iter().chain(numbers.map(|n| n.to_string()));
     let program = Program { name, arguments: arguments.map(Into::into).collect(), environment: Vec::new() };
     sys::why("setuid root: it may map the ids that /etc/subuid and /etc/subgid give to the user");
-    sys::spawn(&program, [None, None, Some(complain)], &[]).context(format_args!("start {name}"))
+    sys::spawn(&program, [None, None, Some(complain)], &[]).context(format_args!("clone for {name}"))
 }
 
 fn finish_helper(name: &str, child: Pid, words: &Fd) -> Result<()> {

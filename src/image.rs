@@ -110,11 +110,26 @@ pub fn try_lock(store: &Store, operation: i32) -> Result<Option<Fd>> {
 // ---- an image appears ----
 
 /// Makes the directory of an image whose layers (names under `layers`, the lowest first) are all there.
-pub fn put(store: &Store, image: &Image, config: &[u8], manifest: &[u8], layers: &[String], map: &IdMap) -> Result<()> {
+/// `documents` are its config and its manifest.
+pub fn put(store: &Store, image: &Image, documents: [&[u8]; 2], layers: &[String], map: &IdMap) -> Result<()> {
     let making = store.fresh_tmp("image")?;
+    put_by_way_of(&making, store, image, documents, layers, map).inspect_err(|_| {
+        // The error is the one to tell.
+        let _swept_later = sys::if_possible(|| store::remove_tree_mapped(&making, map));
+    })
+}
+
+fn put_by_way_of(
+    making: &Path,
+    store: &Store,
+    image: &Image,
+    documents: [&[u8]; 2],
+    layers: &[String],
+    map: &IdMap,
+) -> Result<()> {
     sys::why("an image in the making");
-    store::make_dir(&making, 0o700)?;
-    for (name, bytes) in [("config", config), ("manifest", manifest)] {
+    store::make_dir(making, 0o700)?;
+    for (name, bytes) in ["config", "manifest"].into_iter().zip(documents) {
         let path = making.join(name);
         sys::why("as it came, its digest checked");
         sys::write_file(&path, 0o600, bytes).context(format_args!("write {}", path.display()))?;
@@ -132,15 +147,15 @@ pub fn put(store: &Store, image: &Image, config: &[u8], manifest: &[u8], layers:
         }
     }
     if layers.len() > 1 {
-        parents::restore(&making, layers.len(), map, store.marks)?;
+        parents::restore(making, layers.len(), map, store.marks)?;
     }
-    facts::write(&making, image, map, store.marks)?;
+    facts::write(making, image, map, store.marks)?;
     let place = store.images().join(&image.id);
     sys::why("unless it is there: the image is in the store from here on");
-    match sys::rename(&making, &place) {
+    match sys::rename(making, &place) {
         // Another pull was faster.
         Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ENOTEMPTY)) => {
-            store::remove_tree_mapped(&making, map)
+            store::remove_tree_mapped(making, map)
         }
         renamed => renamed.context(format_args!("rename {} to {}", making.display(), place.display())),
     }

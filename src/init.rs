@@ -16,6 +16,8 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use libc::{CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWUSER, CLONE_NEWUTS};
+
 use crate::bundle::{Bundle, Network, User};
 use crate::cgroup::Cgroups;
 use crate::confine::{self, Confinement};
@@ -86,10 +88,14 @@ fn build_world(control: &Fd, plan: &Plan) -> Result<Fd> {
         sys::dup2(sys::STDERR, VOICE).context("dup2")?;
         tell::set_voice(VOICE);
     }
+    let network = plan.bundle.network;
     let may_mount = plan.bundle.confinement.may_mount();
-    let namespaces = namespaces(plan.bundle.network);
-    if !may_mount {
-        make_namespaces(control, plan.bundle.network, namespaces)?;
+    // A cgroup namespace takes the cgroup that the process is in for its root: only now.
+    if may_mount {
+        sys::why("its cgroup reads as / from here on");
+        sys::unshare(CLONE_NEWCGROUP).context("unshare(CLONE_NEWCGROUP)")?;
+    } else {
+        make_namespaces(control, network, CLONE_NEWCGROUP | of_network(network))?;
     }
     sys::step("world");
     sys::why("wait until the id maps are written: until then this is nobody's root");
@@ -97,15 +103,15 @@ fn build_world(control: &Fd, plan: &Plan) -> Result<Fd> {
     let program = sealed_program()?;
     rootfs::detach(plan)?;
     if may_mount {
-        let inner = namespaces | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
-        let enter = || make_namespaces(control, plan.bundle.network, inner | libc::CLONE_NEWUSER);
+        let inner = of_network(network) | CLONE_NEWUTS | CLONE_NEWIPC;
+        let enter = || make_namespaces(control, network, inner | CLONE_NEWUSER);
         mount_lock::build(control, inner, enter, || build_tree(control, plan, layers))?;
     } else {
         build_tree(control, plan, layers)?;
     }
-    if plan.bundle.network != Network::Host {
+    if network != Network::Host {
         sys::why("for 127.0.0.1 of the container's own: interfaces are spoken to through any socket");
-        sys::interface_up("lo").context("bring lo up")?;
+        sys::interface_up("lo").context("socket, or ioctl(SIOCSIFFLAGS) lo")?;
     }
     sys::why("the name of this UTS namespace");
     sys::sethostname(&plan.bundle.hostname).context("sethostname")?;
@@ -128,13 +134,15 @@ fn build_tree(control: &Fd, plan: &Plan, layers: Option<Fd>) -> Result<()> {
     rootfs::seal(plan.bundle)
 }
 
-/// Those that are not made with the clone. A cgroup namespace takes the cgroup that the process is in for its root: only
-/// once that is the container's. The network namespace takes longest of all to make: here it does while the engine
-/// writes the id maps.
-fn namespaces(network: Network) -> libc::c_int {
-    libc::CLONE_NEWCGROUP | if network == Network::Host { 0 } else { libc::CLONE_NEWNET }
+fn of_network(network: Network) -> libc::c_int {
+    if network == Network::Host {
+        0
+    } else {
+        CLONE_NEWNET
+    }
 }
 
+/// The network namespace takes longest of all to make: here it does while the engine writes the id maps.
 fn make_namespaces(control: &Fd, network: Network, namespaces: libc::c_int) -> Result<()> {
     sys::why("its cgroup reads as / from here on; a network of its own");
     sys::unshare(namespaces).context("unshare")?;
@@ -342,7 +350,7 @@ fn enter_directory(cwd: &OsStr) -> Result<()> {
     };
     entered.context(format_args!("chdir to the working directory {}", path.display()))?;
     sys::why("does it lie inside the container's root? (CVE-2024-21626)");
-    if sys::getcwd().is_ok_and(|dir| dir.is_absolute()) {
+    if sys::getcwd().context("getcwd")?.is_absolute() {
         return Ok(());
     }
     Err(Error::new(format!("the working directory {} lies outside the container", path.display())))

@@ -9,9 +9,15 @@
 //! pivot_root works as on any disk. As pid 1 (boot.rs) we do it once for the whole machine. Else the engine does it in
 //! a mount namespace of its own, and what the container inherits of that is locked: nothing in there can uncover what
 //! lies below, mount_namespaces(7). A user alone may not do that; then the container's own process does. That mount is
-//! not locked, and only the capabilities that nothing in a container has (CAP_SYS_ADMIN) keep it in its place.
+//! not locked unless the container may mount (mount_lock.rs); else the want of CAP_SYS_ADMIN keeps it in its place.
+//!
+//! What was mounted on the lower tree goes: out of reach as it is, the kernel would take its /proc, which has no masks,
+//! as a reason to let a container with CAP_SYS_ADMIN mount another without.
+
+use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Result};
+use crate::look_mounts::unescape;
 use crate::sys;
 
 /// statfs(2): of a rootfs where the kernel was told `root=` or `rootfstype=ramfs`, or has no tmpfs.
@@ -55,17 +61,20 @@ fn leave() -> Result<bool> {
         unshared => unshared.context("unshare(CLONE_NEWNS)")?,
     }
     sys::why("what is mounted from here on stays in this mount namespace");
-    sys::mount("", "/", "", libc::MS_REC | libc::MS_PRIVATE, "").context("make / private")?;
-    step_off()?;
+    sys::mount("", "/", "", libc::MS_REC | libc::MS_PRIVATE, "").context("mount(MS_PRIVATE) /")?;
+    step_off(true)?;
     Ok(true)
 }
 
-/// Puts the tree of `/` on `/` once more, and goes there. The mounts must be this process's own.
-pub fn step_off() -> Result<()> {
+/// Puts the tree of `/` on `/` once more, and goes there. The mounts must be this process's own; `may_unmount`, whether
+/// all are, or some are inherited and locked.
+pub fn step_off(may_unmount: bool) -> Result<()> {
     sys::why("where are we? paths of the user's begin here");
     let here = sys::getcwd().context("getcwd")?;
     sys::why("the same tree once more, on itself: what is above a mount can be left");
-    sys::mount("/", "/", "", libc::MS_BIND | libc::MS_REC, "").context("bind / on itself")?;
+    let below = mounts()?;
+    sys::mount("/", "/", "", libc::MS_BIND | libc::MS_REC, "").context("mount(MS_BIND) / on itself")?;
+    below.iter().try_for_each(|(point, kind)| if may_unmount { detach(point) } else { cover(point, kind) })?;
     sys::why("/ is still the mount below; .. leads to the one on top of it");
     sys::chdir("/..").context("chdir /..")?;
     sys::why("from here on / is the one on top");
@@ -73,6 +82,42 @@ pub fn step_off() -> Result<()> {
     sys::why("if possible: back to where we were");
     let _gone_meanwhile = sys::chdir(here);
     Ok(())
+}
+
+/// The mounts on `/` itself, and their types; not those on them.
+fn mounts() -> Result<Vec<(PathBuf, String)>> {
+    sys::why("what is mounted on /?");
+    let text = sys::read_kernel_list("/proc/self/mountinfo", 4 << 20).context("read /proc/self/mountinfo")?;
+    Ok(topmost(&String::from_utf8_lossy(&text)))
+}
+
+fn topmost(mountinfo: &str) -> Vec<(PathBuf, String)> {
+    let mut found: Vec<(PathBuf, String)> = Vec::new();
+    for line in mountinfo.lines() {
+        let (Some(point), Some((_, rest))) = (line.split(' ').nth(4), line.split_once(" - ")) else { continue };
+        let point = PathBuf::from(unescape(point));
+        if point != Path::new("/") && !found.iter().any(|(above, _)| point.starts_with(above)) {
+            found.push((point, rest.split(' ').next().unwrap_or_default().to_string()));
+        }
+    }
+    found
+}
+
+fn detach(point: &Path) -> Result<()> {
+    sys::why("if possible: it is on the upper / as well; on the lower one it must not stay");
+    let _not_there_any_more = sys::umount2(point, libc::MNT_DETACH);
+    Ok(())
+}
+
+/// What is locked can only be covered: a proc or sysfs that has something mounted on it counts no more.
+fn cover(point: &Path, kind: &str) -> Result<()> {
+    let place = match kind {
+        "proc" => point.join("sys"),
+        "sysfs" => point.join("kernel"),
+        _ => return Ok(()),
+    };
+    sys::why("on the lower /: so this one is no reason to let anybody mount another");
+    sys::mount("tmpfs", &place, "tmpfs", libc::MS_RDONLY, "").context(format_args!("mount over {}", place.display()))
 }
 
 #[cfg(test)]
@@ -85,5 +130,13 @@ mod tests {
         assert!(is_own_parent(&mounts("1 1 0:2")));
         assert!(!is_own_parent(&mounts("30 1 0:2")));
         assert!(!is_own_parent("") && !is_own_parent("1 1 0:2 / /x rw"));
+    }
+
+    #[test]
+    fn mounts_on_mounts_go_with_them() {
+        let text = "1 1 0:2 / / rw - rootfs x rw\n2 1 0:3 / /proc rw - proc p rw\n3 2 0:4 / /proc/x rw - tmpfs t rw\n\
+                    4 1 0:5 / /a\\040b rw shared:1 - sysfs s rw\n";
+        let wanted = [("/proc", "proc"), ("/a b", "sysfs")].map(|(point, kind)| (point.into(), kind.to_string()));
+        assert_eq!(topmost(text), wanted);
     }
 }

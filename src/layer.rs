@@ -8,7 +8,8 @@
 //!
 //! The engine moves pages between the pipes and never sees the bytes. tar runs as root of the
 //! container's user namespace: it can give files to whom the image says, and to nobody else, and it
-//! can make nothing that the container could not have. Every layer has a directory of its own, so a
+//! can make nothing that the container could not have. It has a mount namespace of its own in which the layer's directory
+//! alone can be written, so no name in the archive leads out of it. Every layer has a directory of its own, so a
 //! symbolic link of one can never lead the files of the next astray (CVE-2025-45582).
 //!
 //! [`unpack`] is the whole of it. Where the bytes come from is source.rs, what tar is told and says tar.rs.
@@ -16,14 +17,17 @@
 use std::io;
 use std::path::Path;
 
+use libc::CLONE_NEWNS;
+
 use crate::digest::{self, Hasher};
 use crate::error::{not_started, Context, Result};
 use crate::helper::Choice;
 use crate::idmap::IdMap;
+use crate::job::Job;
 use crate::parents;
 use crate::source::{decompress, decompressor, judge_decompressor, large_pipe, Source, PIPE, PLAIN};
 use crate::sys::{self, Fd, Program};
-use crate::tar::{Complaints, Tar};
+use crate::tar::{self, Complaints, Tar};
 use crate::whiteout::{self, Marks};
 
 /// Where a layer is unpacked, and how.
@@ -58,7 +62,7 @@ pub fn unpack(
     let seen = match (format, checked) {
         (None, Some(digest)) => {
             sys::why(ROOT_INSIDE);
-            target.map.enter(|| extract(target, source.stream()?, &note))?.wait()?;
+            target.map.enter_with(CLONE_NEWNS, || extract(target, source.stream()?, &note))?.wait()?;
             digest.to_string()
         }
         (None, None) if source.is_pipe() => unpack_hashed(source, None, target, &note)?,
@@ -94,7 +98,7 @@ fn unpack_hashed(source: Source, programs: Option<&[Choice]>, target: &Target, n
     // never see the end of its input.
     let to_tar = std::cell::Cell::new(Some(to_tar));
     sys::why(ROOT_INSIDE);
-    let job = target.map.enter(|| {
+    let job = target.map.enter_with(CLONE_NEWNS, || {
         drop(to_tar.take());
         extract(target, &archive, note)
     })?;
@@ -111,31 +115,33 @@ fn unpack_hashed(source: Source, programs: Option<&[Choice]>, target: &Target, n
     let hasher = Hasher::start(&hashed)?;
     drop(hashed);
     let from = plain.stream()?;
-    let copy = || pump(from, to_hasher, to_tar.into_inner());
-    let moved = sys::fold("what tar unpacks is hashed on its way", copy).context("splice a layer into tar");
+    let mut job = Some(job);
+    let mut unpacked = || job.take().map_or(Ok(()), Job::wait);
+    let copy = || pump(from, to_hasher, to_tar.into_inner(), &mut unpacked);
+    let moved = sys::fold("what tar unpacks is hashed on its way", copy);
     plain.close();
     let decompressed = complaints.map_or(Ok(()), |(program, words)| judge_decompressor(&mut plain, program, &words));
     let diff_id = hasher.finish();
-    let unpacked = job.wait();
-    // First what came first: half a stream is no tar archive either.
-    decompressed?;
-    unpacked?;
+    // First what came first: where tar has ended early, the rest was not looked at; else half a stream is no tar
+    // archive either.
     moved?;
+    decompressed?;
+    unpacked()?;
     diff_id
 }
 
 /// Copies a pipe into two. tar may end before its input does (what follows the end of an archive is
-/// nothing to it): the rest goes to the hasher alone. SIGPIPE must be blocked.
-fn pump(source: &Fd, to_hasher: Fd, to_tar: Option<Fd>) -> io::Result<()> {
+/// nothing to it): if all was `unpacked` well, the rest goes to the hasher alone. SIGPIPE must be blocked.
+fn pump(source: &Fd, to_hasher: Fd, to_tar: Option<Fd>, unpacked: &mut dyn FnMut() -> Result<()>) -> Result<()> {
     let mut to_tar = to_tar;
     loop {
         let Some(tar) = &to_tar else {
-            match sys::splice(source, &to_hasher, PIPE as usize)? {
+            match sys::splice(source, &to_hasher, PIPE as usize).context("splice a layer into the hasher")? {
                 0 => return Ok(()),
                 _ => continue,
             }
         };
-        let mut left = sys::tee(source, &to_hasher, PIPE as usize)?;
+        let mut left = sys::tee(source, &to_hasher, PIPE as usize).context("tee a layer into the hasher")?;
         if left == 0 {
             return Ok(());
         }
@@ -144,12 +150,13 @@ fn pump(source: &Fd, to_hasher: Fd, to_tar: Option<Fd>) -> io::Result<()> {
             match sys::splice(source, tar, left) {
                 Ok(moved) => left -= moved,
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ended = true,
-                Err(error) => return Err(error),
+                Err(error) => return Err(error).context("splice a layer into tar"),
             }
         }
         if ended {
             to_tar = None;
-            discard(source, left)?;
+            unpacked()?;
+            discard(source, left).context("read the rest of a layer")?;
         }
     }
 }
@@ -171,8 +178,7 @@ fn discard(source: &Fd, mut left: usize) -> io::Result<()> {
 
 /// tar, then the whiteouts where root in here may mark them. Writes to `note` how many device nodes were left out.
 fn extract(target: &Target, archive: &Fd, note: &Fd) -> Result<()> {
-    sys::why("tar unpacks here");
-    sys::chdir(target.dir).context(format_args!("chdir {}", target.dir.display()))?;
+    tar::contain(target.dir)?;
     sys::why("an odd one: by it the directories are known that the archive does not list");
     sys::umask(parents::UMASK);
     sys::why("what tar says");
@@ -213,7 +219,7 @@ mod tests {
         let (archive, to_tar) = sys::pipe2().unwrap();
         sys::write_all(writer.raw(), b"all of it").unwrap();
         drop((writer, archive));
-        pump(&source, to_hasher, Some(to_tar)).unwrap();
+        pump(&source, to_hasher, Some(to_tar), &mut || Ok(())).unwrap();
         assert_eq!(sys::read_to_end(&hashed, 100).unwrap(), b"all of it");
         sys::unblock_signals().unwrap();
     }

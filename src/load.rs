@@ -68,7 +68,7 @@ pub fn load(store: &Store, path: Option<&Path>, platform: Option<&str>, map: &Id
     pull::fetch(store, &mut Supply::Archive(&shelf), &tasks, map, &lock)?;
     sys::step("put");
     for (found, image, layers) in &missing {
-        image::put(store, image, &found.config, &found.manifest, layers, map)?;
+        pull::put(store, image, [&found.config, &found.manifest], layers, map, &lock)?;
     }
     let mut said = String::new();
     for found in &images {

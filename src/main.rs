@@ -198,7 +198,7 @@ fn prepare() -> Result<()> {
 /// opened would take its place; a directory is refused: it would be a way back to the host (CVE-2024-21626).
 fn check_standard_streams() -> Result<()> {
     for (stream, name) in [(sys::STDIN, "input"), (sys::STDOUT, "output"), (sys::STDERR, "error")] {
-        if sys::fill_standard_stream(stream).context(format_args!("standard {name}"))?.is_dir() {
+        if sys::fill_standard_stream(stream).context(format_args!("fstat standard {name}"))?.is_dir() {
             return Err(Error::new(format!("standard {name} is a directory")));
         }
     }
@@ -308,7 +308,8 @@ fn names(name: &str, rest: &[OsString]) -> Result<Vec<String>> {
 
 fn run(arguments: &[OsString]) -> Result<i32> {
     let usage = "usage: mydocker run [OPTIONS] IMAGE [COMMAND [ARG...]]; mydocker run --help lists the options";
-    match RunOptions::parse(arguments).map_err(|error| error.hint(usage))? {
+    // The host's refusal of something is no wrong use.
+    match RunOptions::parse(arguments).map_err(|error| if error.errno.is_none() { error.hint(usage) } else { error })? {
         Some(options) => container::run(&options),
         None => print(&options::run_help()),
     }

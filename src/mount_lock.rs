@@ -7,7 +7,7 @@
 //! beside a masked one: mount_namespaces(7), "Restrictions on mount namespaces".
 //!
 //! So there are two user namespaces, one inside the other, with the same ids. The container is the inner one's, with a
-//! network and names of its own; a process of ours, the builder, stays outside, makes every mount, and ends. Then the
+//! network and names of its own, but for the cgroup namespace: whose root has that may mount cgroups. A process of ours, the builder, stays outside, makes every mount, and ends. Then the
 //! container copies the mounts, and has them locked.
 //!
 //! ```text
@@ -74,6 +74,6 @@ fn join(child: &Fd, inner: libc::c_int) -> Result<()> {
     }
     sys::why("pid 1, whose namespaces they are");
     let first = sys::pidfd_open(1).context("pidfd_open of pid 1")?;
-    sys::why("/sys, /dev/mqueue and the cgroups show whose namespaces the process is in that mounts them");
+    sys::why("/sys and /dev/mqueue show the namespaces of who mounts them");
     sys::setns(&first, inner).context("setns")
 }

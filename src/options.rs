@@ -356,17 +356,17 @@ fn volume(text: &str) -> Result<Mount> {
     if !source.starts_with(['/', '.']) {
         return Err(form().hint("named volumes do not exist here"));
     }
-    let source = resolve(Path::new(source)).context(format_args!("the source of -v {text:?}"))?;
+    let source = resolve(Path::new(source), text)?;
     let options = if read_only { "rbind,rprivate,ro" } else { "rbind,rprivate" };
     Ok(Mount::new("bind", source, destination, options))
 }
 
 /// The path that all symbolic links lead to: the kernel knows it of what it has opened, proc(5) on /proc/PID/fd.
-fn resolve(path: &Path) -> std::io::Result<PathBuf> {
+fn resolve(path: &Path, text: &str) -> Result<PathBuf> {
     sys::why("a volume's source: where do its links lead?");
-    let there = sys::open(path, libc::O_PATH, 0)?;
+    let there = sys::open(path, libc::O_PATH, 0).context(format_args!("open the source of -v {text:?}"))?;
     sys::why("there");
-    sys::readlink(there.path())
+    sys::readlink(there.path()).context(format_args!("readlink the source of -v {text:?}"))
 }
 
 /// Where something may be mounted, in words.

@@ -55,7 +55,7 @@ pub fn pull(store: &Store, reference: &Reference, options: &Options, map: &IdMap
         let names = plan(store, &image, &layers, map, &mut tasks)?;
         fetch(store, &mut Supply::Registry(&mut registry), &tasks, map, &lock)?;
         sys::step("put");
-        image::put(store, &image, &config, &manifest.bytes, &names, map)?;
+        put(store, &image, [&config, &manifest.bytes], &names, map, &lock)?;
     }
     sys::step("put");
     image::link(store, reference, &image.id)?;
@@ -141,6 +141,19 @@ pub fn fetch(store: &Store, supply: &mut Supply, tasks: &[Task], map: &IdMap, lo
         }
         unfinished.error
     })
+}
+
+/// The image, whose layers are all there, appears in the store; where it cannot, its layers go.
+pub fn put(
+    store: &Store,
+    image: &Image,
+    documents: [&[u8]; 2],
+    layers: &[String],
+    map: &IdMap,
+    lock: &Fd,
+) -> Result<()> {
+    let put = image::put(store, image, documents, layers, map);
+    put.inspect_err(|_| forget_layers(store, map, lock))
 }
 
 fn no_layer() -> Error {

@@ -29,9 +29,9 @@ pub fn detach(plan: &Plan) -> Result<()> {
     // The mounts were inherited shared: what is mounted here would appear on the host,
     // mount_namespaces(7). Private, they are ours alone.
     sys::why("what is mounted from here on stays in this mount namespace");
-    sys::mount("", "/", "", MS_REC | MS_PRIVATE, "").context("make / private")?;
+    sys::mount("", "/", "", MS_REC | MS_PRIVATE, "").context("mount(MS_PRIVATE) /")?;
     if plan.on_rootfs {
-        initramfs::step_off()?;
+        initramfs::step_off(false)?;
     }
     Ok(())
 }
@@ -45,7 +45,7 @@ pub fn build(plan: &Plan, layers: Option<Fd>) -> Result<()> {
     devices()?;
     let proc = genuine("proc", libc::PROC_SUPER_MAGIC)?;
     genuine("sys", libc::SYSFS_MAGIC)?;
-    confine::forbid_user_namespaces(&proc)?;
+    confine::forbid_namespaces(&proc, plan.bundle.confinement.may_mount())?;
     mask()?;
     read_only_paths()?;
     step_into()
@@ -65,7 +65,7 @@ fn tree(plan: &Plan, layers: Option<Fd>) -> Result<PathBuf> {
         }
         (None, Marks::Files) => {
             sys::why("the engine has copied the layers here; pivot_root(2) wants a mount");
-            sys::mount(&root, &root, "", MS_BIND, "").context(format_args!("bind {place} on itself"))?;
+            sys::mount(&root, &root, "", MS_BIND, "").context(format_args!("mount(MS_BIND) {place} on itself"))?;
         }
         (None, _) => {
             let options = overlay(plan).map(|(key, value)| format!("{key}={value}")).join(",");
@@ -150,7 +150,7 @@ fn step_into() -> Result<()> {
 pub fn seal(bundle: &Bundle) -> Result<()> {
     if bundle.read_only {
         sys::why("--read-only");
-        sys::mount_root_read_only().context("make / read-only")?;
+        sys::mount_root_read_only().context("mount_setattr / read-only")?;
     }
     Ok(())
 }
@@ -218,9 +218,9 @@ fn file_system(mount: &Mount) -> Result<()> {
 /// The host's /sys: a new sysfs belongs to the owner of the network namespace, who is outside.
 fn bind_sys(mount: &Mount) -> Result<()> {
     let target = below(&mount.destination);
-    sys::mount(&mount.source, target, "", MS_BIND | MS_REC, "").context("bind /sys")?;
+    sys::mount(&mount.source, target, "", MS_BIND | MS_REC, "").context("mount(MS_BIND) /sys")?;
     sys::why("to be read, with all that is mounted below it");
-    sys::mount_read_only(target).context("make /sys read-only")
+    sys::mount_read_only(target).context("mount_setattr /sys read-only")
 }
 
 /// A path of the container, relative to its root: the working directory while it is built.
@@ -242,14 +242,26 @@ fn flags_and_data(mount: &Mount) -> (c_ulong, String) {
     (flags, data.join(","))
 }
 
-/// In a user namespace nobody can make a device: the host's are bound on empty files of the skeleton.
+/// In a user namespace nobody can make a device: the host's are bound on empty files of the skeleton. They are the
+/// host's own nodes, and a root whose number is that of the host's root owns them: through a mount that is read-only it
+/// can change neither mode nor owner nor times of them. To write to a device is no write to its file system.
 fn devices() -> Result<()> {
     for name in DEVICES {
+        let place = format!("dev/{name}");
         sys::why("a device of the host's: nobody can make one in a user namespace");
-        sys::mount(format!("/dev/{name}"), format!("dev/{name}"), "", MS_BIND, "")
-            .context(format_args!("bind /dev/{name}"))?;
+        sys::mount(format!("/dev/{name}"), &place, "", MS_BIND, "")
+            .context(format_args!("mount(MS_BIND) /dev/{name}"))?;
+        sys::why("the node stays as it is, mode and owner");
+        remount_read_only(&place, MS_NOSUID | MS_NOEXEC)
+            .context(format_args!("mount(MS_REMOUNT) /dev/{name} read-only"))?;
     }
     Ok(())
+}
+
+/// A bind mount of a path is a mount of its own, whose flags can be changed; in a user namespace those that it was
+/// inherited with must be kept, which asking for more does: mount(2), MS_REMOUNT.
+fn remount_read_only(place: impl AsRef<Path>, flags: c_ulong) -> io::Result<()> {
+    sys::mount("", place, "", MS_REMOUNT | MS_BIND | MS_RDONLY | flags, "")
 }
 
 // ---- what the user asked for ----
@@ -265,7 +277,7 @@ fn volume(mount: &Mount) -> Result<()> {
     let place = place_inside(&mount.destination, is_dir)?;
     sys::why("what the user hands over, through descriptors: no link in the image leads elsewhere (CVE-2021-30465)");
     sys::mount(source.path(), place.path(), "", MS_BIND | MS_REC, "").context(format_args!(
-        "bind {} on {}",
+        "mount(MS_BIND) {} on {}",
         mount.source.display(),
         mount.destination.display()
     ))?;
@@ -275,7 +287,7 @@ fn volume(mount: &Mount) -> Result<()> {
     // The descriptor still means the directory below the mount; opened again, it is the mount.
     let place = place_inside(&mount.destination, is_dir)?;
     sys::why("read-only, with all that is mounted below it");
-    sys::mount_read_only(place.path()).context(format_args!("make {} read-only", mount.destination.display()))
+    sys::mount_read_only(place.path()).context(format_args!("mount_setattr {} read-only", mount.destination.display()))
 }
 
 /// `--tmpfs`: its place is resolved like a volume's.
@@ -305,14 +317,15 @@ fn place_inside(destination: &Path, is_dir: bool) -> Result<Fd> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let parent = at.as_ref().unwrap_or(&root);
                 let as_file = names.peek().is_none() && !is_dir;
+                let call = if as_file { "openat" } else { "mkdirat" };
                 make_entry(parent, name.as_ref(), as_file)
-                    .context(format_args!("make /{} in the container", done.display()))?;
+                    .context(format_args!("{call} /{} in the container", done.display()))?;
                 sys::why("now that it is there");
                 sys::openat2_in_root(&root, &done, libc::O_PATH, 0)
             }
             opened => opened,
         };
-        at = Some(here.context(format_args!("open /{} in the container", done.display()))?);
+        at = Some(here.context(format_args!("openat2 /{} in the container", done.display()))?);
     }
     at.ok_or_else(|| Error::new("nothing can be mounted on / of the container"))
 }
@@ -349,7 +362,8 @@ pub fn make_dirs(path: &Path) -> Result<()> {
 /// kernel does not have needs no mask.
 fn mask() -> Result<()> {
     for path in MASKED_FILES {
-        mask_with("/dev/null", path, "", MS_BIND)?;
+        // The container's, which is read-only, and so is each bind of it.
+        mask_with("dev/null", path, "", MS_BIND)?;
     }
     // One empty directory serves for all: making a file system takes longer than binding it once more.
     let mut empty: Option<&Path> = None;
@@ -370,23 +384,22 @@ fn mask_with(source: impl AsRef<Path>, path: &str, kind: &str, flags: c_ulong) -
     sys::why("if there is one: masked, for it tells of the host");
     match sys::mount(source, below(Path::new(path)), kind, flags, "") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        masked => masked.map(|()| true).context(format_args!("mask {path}")),
+        masked => masked.map(|()| true).context(format_args!("mount over {path}, to mask it")),
     }
 }
 
-/// Leaves these to be read alone. A bind mount of a path on itself is a mount of its own, whose flags
-/// can then be changed; in a user namespace those that /proc has must be kept: mount(2), MS_REMOUNT.
+/// Leaves these to be read alone.
 fn read_only_paths() -> Result<()> {
-    let flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
     for path in READ_ONLY_PATHS {
         let place = below(Path::new(path));
         sys::why("if there is one: a mount of its own, whose flags can be changed");
         match sys::mount(place, place, "", MS_BIND, "") {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            bound => bound.context(format_args!("bind {path} on itself"))?,
+            bound => bound.context(format_args!("mount(MS_BIND) {path} on itself"))?,
         }
         sys::why("to be read, not written");
-        sys::mount("", place, "", flags, "").context(format_args!("remount {path} read-only"))?;
+        remount_read_only(place, MS_NOSUID | MS_NODEV | MS_NOEXEC)
+            .context(format_args!("mount(MS_REMOUNT) {path} read-only"))?;
     }
     Ok(())
 }

@@ -179,8 +179,7 @@ pub const TABLE: &[Row] = &[
     row(
         Never,
         calls![
-            SYS_add_key SYS_io_uring_enter SYS_io_uring_register SYS_io_uring_setup SYS_kexec_file_load
-            SYS_kexec_load SYS_keyctl SYS_migrate_pages SYS_move_pages SYS_nfsservctl SYS_pivot_root SYS_request_key
+            SYS_add_key SYS_io_uring_enter SYS_io_uring_register SYS_io_uring_setup SYS_kexec_load SYS_keyctl SYS_migrate_pages SYS_move_pages SYS_nfsservctl SYS_pivot_root SYS_request_key
             SYS_swapoff SYS_swapon SYS_userfaultfd
         ],
     ),
@@ -189,10 +188,13 @@ pub const TABLE: &[Row] = &[
     row(
         Never,
         calls![
-            SYS__sysctl SYS_afs_syscall SYS_getpmsg SYS_putpmsg SYS_security SYS_sysfs SYS_tuxcall SYS_uselib
+            SYS__sysctl SYS_afs_syscall SYS_create_module = 174 SYS_get_kernel_syms = 177 SYS_getpmsg
+            SYS_kexec_file_load = 320 SYS_putpmsg SYS_query_module = 178 SYS_security SYS_sysfs SYS_tuxcall SYS_uselib
             SYS_ustat SYS_vserver
         ],
     ),
+    #[cfg(target_arch = "aarch64")]
+    row(Never, calls![SYS_kexec_file_load = 294]),
 ];
 
 /// Address families from which on there is none that a container needs.

@@ -207,12 +207,28 @@ pub fn remove(store: &Store, wanted: &str, force: bool, map: &IdMap) -> Result<S
     if running {
         wait_for_engine(&store.containers().join(&id).join("state"))?;
     }
-    let name = listed.bundle.map(|bundle| bundle.name).unwrap_or_default();
+    let name = match listed.bundle {
+        Some(bundle) => bundle.name,
+        None => name_of(store, &id)?,
+    };
     cgroup::remove_all(&id);
     if store::exists(store.containers().join(&id))? {
         remove_files(store, &id, &name, map)?;
     }
     Ok(wanted.to_string())
+}
+
+/// The name that a container without a config has claimed, or nothing.
+fn name_of(store: &Store, id: &str) -> Result<String> {
+    let dir = store.containers();
+    sys::why("has it a name? its engine was killed before that was written down");
+    let entries = sys::list_path(&dir).context(format_args!("list {}", dir.display()))?;
+    let leads_here = |name: &std::ffi::OsString| {
+        sys::why("if possible: is this its name?");
+        sys::readlink(dir.join(name)).is_ok_and(|target| target == Path::new(id))
+    };
+    let mut names = entries.into_iter().filter(|entry| entry.kind == libc::S_IFLNK).map(|entry| entry.name);
+    Ok(names.find(leads_here).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default())
 }
 
 /// What somebody has mounted in a container's directory, such as its overlay on `rootfs`, is not the container's to

@@ -869,6 +869,12 @@ pub fn mount_read_only(path: impl AsRef<Path>) -> io::Result<()> {
     plain(path.as_ref())
 }
 
+/// mount_setattr(2): this one mount can be written again.
+#[track_caller]
+pub fn mount_writable(path: &Path) -> io::Result<()> {
+    mount_setattr(libc::AT_FDCWD, path, 0, false)
+}
+
 /// The same of the one mount that a descriptor stands for.
 #[track_caller]
 pub fn mount_set_read_only(mount: &Fd) -> io::Result<()> {
@@ -877,14 +883,24 @@ pub fn mount_set_read_only(mount: &Fd) -> io::Result<()> {
 
 #[track_caller]
 fn mount_setattr_read_only(at: c_int, path: &Path, flags: c_int) -> io::Result<()> {
+    mount_setattr(at, path, flags, true)
+}
+
+#[track_caller]
+fn mount_setattr(at: c_int, path: &Path, flags: c_int, read_only: bool) -> io::Result<()> {
     let c = cstr(path)?;
     // SAFETY: an all-zero mount_attr is valid, it holds numbers only.
     let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
-    attributes.attr_set = libc::MOUNT_ATTR_RDONLY;
+    if read_only {
+        attributes.attr_set = libc::MOUNT_ATTR_RDONLY;
+    } else {
+        attributes.attr_clr = libc::MOUNT_ATTR_RDONLY;
+    }
     let size = std::mem::size_of::<libc::mount_attr>();
     // SAFETY: the path and the struct, whose size is passed along, outlive the call.
     let result = check(unsafe { libc::syscall(libc::SYS_mount_setattr, at, c.as_ptr(), flags, &attributes, size) });
-    let set = "{attr_set=MOUNT_ATTR_RDONLY, ...}";
+    let set =
+        if read_only { "{attr_set=MOUNT_ATTR_RDONLY, ...}" } else { "{attr_set=0, attr_clr=MOUNT_ATTR_RDONLY, ...}" };
     tell("mount_setattr", &[&At(at), &text(&c), &Flags(flags as u64, AT), &set, &size], &result);
     result.map(drop)
 }
@@ -1161,11 +1177,11 @@ pub fn raise_open_files() -> io::Result<()> {
     set_limit(0, libc::RLIMIT_NOFILE as c_int, libc::rlimit { rlim_cur: limit.rlim_max, ..limit })
 }
 
-/// prlimit(RLIMIT_FSIZE): a file that this child writes grows to `bytes` and no further.
+/// prlimit(2): this child's use of a resource goes to `bytes` and no further.
 #[track_caller]
-pub fn limit_file_size(pid: Pid, bytes: u64) -> io::Result<()> {
-    let limit = get_limit(pid, libc::RLIMIT_FSIZE as c_int)?;
-    set_limit(pid, libc::RLIMIT_FSIZE as c_int, libc::rlimit { rlim_cur: limit.rlim_max.min(bytes), ..limit })
+pub fn lower_limit(pid: Pid, resource: u32, bytes: u64) -> io::Result<()> {
+    let limit = get_limit(pid, resource as c_int)?;
+    set_limit(pid, resource as c_int, libc::rlimit { rlim_cur: limit.rlim_max.min(bytes), ..limit })
 }
 
 #[track_caller]
@@ -2418,8 +2434,10 @@ pub fn spawn(program: &Program, streams: [Option<&Fd>; 3], keep: &[&Fd]) -> io::
         return Ok(pid);
     }
     set_who(format!("{}/{}", who(), program.name.rsplit('/').next().unwrap_or_default()));
-    let failed = become_program(parent, &path, &argv, &program.environment, streams, keep);
-    print_error(format!("mydocker: execve {}: {failed}\n", path.display()).as_bytes());
+    let (call, failed) = become_program(parent, &path, &argv, &program.environment, streams, keep);
+    let complain = streams[2].map_or(STDERR, |fd| fd.0);
+    why("if possible: what has failed, to where the helper would complain");
+    let _nobody_listens = write_all(complain, format!("mydocker: {call} {}: {failed}\n", path.display()).as_bytes());
     exit(127)
 }
 
@@ -2431,41 +2449,41 @@ fn become_program(
     environment: &[CString],
     streams: [Option<&Fd>; 3],
     keep: &[&Fd],
-) -> io::Error {
+) -> (&'static str, io::Error) {
     match prepare(parent, streams, keep) {
         Ok(()) => {
             why("the helper itself");
-            execve(path, argv, environment)
+            ("execve", execve(path, argv, environment))
         }
-        Err(error) => error,
+        Err(failed) => failed,
     }
 }
 
 /// What a helper has of us: its standard streams, the descriptors to keep, and signals that come through.
 #[track_caller]
-fn prepare(parent: Pid, streams: [Option<&Fd>; 3], keep: &[&Fd]) -> io::Result<()> {
+fn prepare(parent: Pid, streams: [Option<&Fd>; 3], keep: &[&Fd]) -> Result<(), (&'static str, io::Error)> {
     why("it dies with its parent");
-    set_parent_death_signal(libc::SIGKILL)?;
+    set_parent_death_signal(libc::SIGKILL).map_err(|error| ("prctl for", error))?;
     // The signal comes for a death from now on; one that came before shows in the parent's id.
     why("or is the parent dead already?");
     if getppid() != parent {
         exit(1);
     }
     if verbose() && streams[2].is_some() {
-        keep_voice()?;
+        keep_voice().map_err(|error| ("fcntl for", error))?;
     }
     for (number, stream) in streams.into_iter().enumerate() {
         if let Some(fd) = stream {
             why(["its standard input", "its standard output", "its standard error"][number]);
-            dup2(fd.0, number as c_int)?;
+            dup2(fd.0, number as c_int).map_err(|error| ("dup2 for", error))?;
         }
     }
     for fd in keep {
         why("it gets this one as well");
-        keep_on_exec(fd)?;
+        keep_on_exec(fd).map_err(|error| ("fcntl for", error))?;
     }
     why("signals reach it");
-    unblock_signals()
+    unblock_signals().map_err(|error| ("rt_sigprocmask for", error))
 }
 
 /// The narrator's standard error is about to be another: it goes on on a copy, which the helper does not get.

@@ -95,6 +95,36 @@ impl Tar {
     }
 }
 
+// ---- where it can write ----
+
+/// Memory that tar may use: a header in an archive can claim gigabytes for a name, and tar would believe it. It takes
+/// 3 MB as a rule, and 15 MB for 50,000 directories.
+const MEMORY: u64 = 256 << 20;
+
+/// For a process that is going to be tar, in a mount namespace of its own: `dir` alone can be written, and a hard link
+/// to what lies outside is one from one mount to another, which link(2) refuses (EXDEV). So no name in an archive
+/// leads out, whichever tar it is: busybox's takes a link to `/etc/shadow` as it is. `dir` is the working directory
+/// then.
+pub fn contain(dir: &Path) -> Result<()> {
+    sys::why("what is mounted from here on stays in this mount namespace");
+    sys::mount("", "/", "", libc::MS_REC | libc::MS_PRIVATE, "").context("mount(MS_PRIVATE) /")?;
+    sys::why("the directory as a mount of its own: no hard link leads out of it");
+    sys::mount(dir, dir, "", libc::MS_BIND, "").context(format_args!("mount(MS_BIND) {}", dir.display()))?;
+    sys::why("if possible: tar cannot write anywhere (ENOSYS: before Linux 5.12 links alone are refused)");
+    match sys::mount_read_only("/") {
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {}
+        set => {
+            set.context("mount_setattr / read-only")?;
+            sys::why("but in its directory");
+            sys::mount_writable(dir).context(format_args!("mount_setattr {} writable", dir.display()))?;
+        }
+    }
+    sys::why("tar works here");
+    sys::chdir(dir).context(format_args!("chdir {}", dir.display()))?;
+    sys::why("a name in an archive may claim any length");
+    sys::lower_limit(0, libc::RLIMIT_DATA as _, MEMORY).context("prlimit64(RLIMIT_DATA)")
+}
+
 // ---- what it says ----
 
 /// What tar said, in little memory however much it was.
