@@ -29,7 +29,7 @@ use libc::{c_ulong, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REMOUNT};
 use crate::boot_network::{self, Wanted};
 use crate::error::{say, Error, Result, ENGINE_FAILED};
 use crate::initramfs;
-use crate::look_mounts::unescape;
+use crate::mountinfo::unescape;
 use crate::rmi::names;
 use crate::store::remove_tree;
 use crate::sys::{self, Pid, Status};

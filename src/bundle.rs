@@ -298,7 +298,10 @@ impl Bundle {
                 no_new_privileges: process.get("noNewPrivileges").bool()?,
                 seccomp: !linux.get("seccomp").is_null(),
                 rlimits: all(process.get("rlimits"), rlimits::from_json)?,
-                oom_score: process.get("oomScoreAdj").int().map(|score| score as i32),
+                oom_score: match process.get("oomScoreAdj") {
+                    Json::Null => None,
+                    score => Some(i32::try_from(score.int()?).ok()?),
+                },
             },
             uids: all(linux.get("uidMappings"), read_range)?,
             gids: all(linux.get("gidMappings"), read_range)?,

@@ -17,7 +17,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Result};
-use crate::look_mounts::unescape;
+use crate::mountinfo::{is_own_parent, topmost};
 use crate::sys;
 
 /// statfs(2): of a rootfs where the kernel was told `root=` or `rootfstype=ramfs`, or has no tmpfs.
@@ -36,14 +36,6 @@ pub fn is_rootfs() -> Result<bool> {
         .context("read /proc/self/mountinfo")
         .map_err(|error| error.hint("a container needs it: mount -t proc proc /proc"))?;
     Ok(is_own_parent(&String::from_utf8_lossy(&text)))
-}
-
-/// Whether the mount at `/` is its own parent: `ID PARENT DEVICE ROOT POINT ...`.
-fn is_own_parent(mountinfo: &str) -> bool {
-    mountinfo.lines().any(|line| {
-        let columns: Vec<&str> = line.split(' ').take(5).collect();
-        columns.len() == 5 && columns[4] == "/" && columns[0] == columns[1]
-    })
 }
 
 /// Whether the container's own process has to leave a rootfs: the engine has not, for there is none, or it has done so
@@ -91,18 +83,6 @@ fn mounts() -> Result<Vec<(PathBuf, String)>> {
     Ok(topmost(&String::from_utf8_lossy(&text)))
 }
 
-fn topmost(mountinfo: &str) -> Vec<(PathBuf, String)> {
-    let mut found: Vec<(PathBuf, String)> = Vec::new();
-    for line in mountinfo.lines() {
-        let (Some(point), Some((_, rest))) = (line.split(' ').nth(4), line.split_once(" - ")) else { continue };
-        let point = PathBuf::from(unescape(point));
-        if point != Path::new("/") && !found.iter().any(|(above, _)| point.starts_with(above)) {
-            found.push((point, rest.split(' ').next().unwrap_or_default().to_string()));
-        }
-    }
-    found
-}
-
 fn detach(point: &Path) -> Result<()> {
     sys::why("if possible: it is on the upper / as well; on the lower one it must not stay");
     let _not_there_any_more = sys::umount2(point, libc::MNT_DETACH);
@@ -118,25 +98,4 @@ fn cover(point: &Path, kind: &str) -> Result<()> {
     };
     sys::why("on the lower /: so this one is no reason to let anybody mount another");
     sys::mount("tmpfs", &place, "tmpfs", libc::MS_RDONLY, "").context(format_args!("mount over {}", place.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rootfs_is_its_own_parent() {
-        let mounts = |root: &str| format!("{root} / / rw shared:1 - x x rw\n20 1 0:21 / /proc rw - proc proc rw\n");
-        assert!(is_own_parent(&mounts("1 1 0:2")));
-        assert!(!is_own_parent(&mounts("30 1 0:2")));
-        assert!(!is_own_parent("") && !is_own_parent("1 1 0:2 / /x rw"));
-    }
-
-    #[test]
-    fn mounts_on_mounts_go_with_them() {
-        let text = "1 1 0:2 / / rw - rootfs x rw\n2 1 0:3 / /proc rw - proc p rw\n3 2 0:4 / /proc/x rw - tmpfs t rw\n\
-                    4 1 0:5 / /a\\040b rw shared:1 - sysfs s rw\n";
-        let wanted = [("/proc", "proc"), ("/a b", "sysfs")].map(|(point, kind)| (point.into(), kind.to_string()));
-        assert_eq!(topmost(text), wanted);
-    }
 }

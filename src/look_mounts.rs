@@ -7,6 +7,7 @@ use crate::bundle::{MASKED_DIRECTORIES, MASKED_FILES, READ_ONLY_PATHS};
 use crate::error::printable;
 use crate::look::{number, read, read_link, split, Subject, MOST_READ, REFUSED};
 use crate::look_page::{branch, Page};
+use crate::mountinfo::unescape;
 use crate::store::DEVICES;
 
 /// So many rows are shown, and the rest is counted.
@@ -98,22 +99,6 @@ fn path(raw: &str) -> String {
         return format!("\"{text}\"");
     }
     text
-}
-
-/// mountinfo has space, tab, newline and backslash as `\040` and so on.
-pub fn unescape(text: &str) -> String {
-    let mut out = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        if let [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..] = rest {
-            out.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-            rest = tail;
-        } else {
-            out.push(*first);
-            rest = tail;
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// A row of the tree.

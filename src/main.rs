@@ -15,6 +15,7 @@ mod init; // the child's story: the container's world, and the command
 mod rootfs; // every mount, and the step into the new root
 mod merge; // without overlayfs: the layers copied into one tree
 mod initramfs; // where / is the kernel's rootfs: the way off it
+mod mountinfo; // what is mounted
 mod mount_lock; // mounts that not even CAP_SYS_ADMIN undoes
 mod confine; // the order in which power is given up
 mod capabilities; // the pieces of root's power

@@ -58,12 +58,14 @@ impl Reference {
         Reference::parse(&name.replace('+', "/")).ok().filter(|reference| reference.file_name() == name)
     }
 
-    /// Without tag and digest, as `docker images` prints it: the Hub's own parts are left out.
+    /// Without tag and digest, as `docker images` prints it: the Hub's own parts are left out, unless what is left
+    /// would mean another image, such as `ghcr.io/a` of `docker.io/ghcr.io/a`.
     pub fn repository(&self) -> String {
-        match (self.host.as_str(), self.path.strip_prefix("library/")) {
-            (HUB, Some(name)) => name.to_string(),
-            (HUB, None) => self.path.clone(),
-            (host, _) => format!("{host}/{}", self.path),
+        let library = self.path.strip_prefix("library/").filter(|name| !name.contains('/'));
+        match (self.host.as_str(), library, self.path.split_once('/')) {
+            (HUB, Some(name), _) => name.to_string(),
+            (HUB, None, Some((first, _))) if !is_host(first) => self.path.clone(),
+            (host, ..) => format!("{host}/{}", self.path),
         }
     }
 
@@ -285,5 +287,18 @@ mod tests {
         assert_eq!(Reference::parse("docker.io/library/busybox").unwrap().repository(), "busybox");
         assert_eq!(Reference::parse("docker.io/library/busybox").unwrap().familiar(), "busybox:latest");
         assert_eq!(Reference::parse("localhost:5000/a/b:c").unwrap().familiar(), "localhost:5000/a/b:c");
+    }
+
+    #[test]
+    fn no_short_name_means_another_image() {
+        for (text, short) in [
+            ("docker.io/ghcr.io/a", "docker.io/ghcr.io/a:latest"),
+            ("docker.io/localhost/a", "docker.io/localhost/a:latest"),
+            ("docker.io/library/a/b", "library/a/b:latest"),
+            ("docker.io/library/a.b", "a.b:latest"),
+        ] {
+            assert_eq!(Reference::parse(text).unwrap().familiar(), short);
+            assert_eq!(whole(short), whole(text));
+        }
     }
 }

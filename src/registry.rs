@@ -259,10 +259,15 @@ impl Registry {
         self.base.starts_with("http://")
     }
 
+    /// Whether a URL that the registry names may be asked for: RFC 3986 has no space in one, nor a control character.
+    fn allows(&self, url: &str) -> bool {
+        let scheme = url.starts_with("https://") || self.is_http() && url.starts_with("http://");
+        scheme && !url.contains(|c: char| c.is_control() || c.is_whitespace())
+    }
+
     fn redirected(&self, response: &Response) -> Result<String> {
         let target = response.redirect.as_deref().unwrap_or_default();
-        let good = target.starts_with("https://") || self.is_http() && target.starts_with("http://");
-        if !good {
+        if !self.allows(target) {
             return Err(Error::new(format!("{}: refused redirect to \"{}\"", self.base, printable(target))));
         }
         Ok(target.to_string())
@@ -298,7 +303,7 @@ impl Registry {
     /// with an identity token (OAuth2).
     fn token(&self, bearer: &login::Challenge, login: Option<Login>) -> Answer<String> {
         let realm = bearer.get("realm").unwrap_or_default();
-        if !(realm.starts_with("https://") || self.is_http() && realm.starts_with("http://")) {
+        if !self.allows(realm) {
             return Err(Error::new(format!("{}: refused token server \"{}\"", self.host, printable(realm))).into());
         }
         let scope = format!("repository:{}:pull", self.repository);
@@ -391,6 +396,18 @@ mod tests {
         }
         for host in ["localhost.example", "128.0.0.1", "[::2]", "127.0.0.1.example", ""] {
             assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn urls_of_a_registry_are_urls() {
+        let reference = Reference::parse("ghcr.io/a").unwrap();
+        let registry = Registry::candidates(&reference, None).unwrap().remove(0);
+        assert!(registry.allows("https://cdn.example/blob?signature=a%20b"));
+        for url in
+            ["http://ghcr.io/a", "file:///etc/passwd", "-o/x", "https://h/a b", "https://h/\ny", "https://h/\u{85}", ""]
+        {
+            assert!(!registry.allows(url), "{url}");
         }
     }
 

@@ -44,7 +44,11 @@ fn resolve(wanted: &str, passwd: &str, group: &str) -> Result<Found> {
     };
     let number = parse_id(name)?;
     // name:password:uid:gid:gecos:home:shell
-    let is_it = |f: &[&str]| f[0] == name || number.is_some_and(|number| f[2].parse() == Ok(number));
+    // A number is a uid and never a name: `1000:x:0:0::/:` makes nobody root.
+    let is_it = |f: &[&str]| match number {
+        Some(number) => parse_id(f[2]).is_ok_and(|id| id == Some(number)),
+        None => !name.is_empty() && f[0] == name,
+    };
     let entry = lines(passwd).find(|f| f.len() >= 6 && is_it(f));
     let entry = entry.map(|f| (f[0], parse_id(f[2]), parse_id(f[3]), f[5]));
     let (uid, own_gid, own_name, home) = match (number, entry) {
@@ -67,7 +71,7 @@ fn resolve_group(name: &str, group: &str) -> Result<u32> {
         return Ok(number);
     }
     // name:password:gid:members
-    let found = lines(group).find(|f| f.len() >= 3 && f[0] == name).map(|f| parse_id(f[2]));
+    let found = lines(group).find(|f| f.len() >= 3 && !name.is_empty() && f[0] == name).map(|f| parse_id(f[2]));
     match found {
         Some(gid) => {
             gid?.ok_or_else(|| Error::new(format!("the image's /etc/group has no number for {}", printable(name))))
@@ -78,7 +82,7 @@ fn resolve_group(name: &str, group: &str) -> Result<u32> {
 
 /// The supplementary groups of a user: those whose member list names it.
 fn groups_of(user: &str, group: &str) -> Vec<u32> {
-    let member = |f: &[&str]| f.len() >= 4 && f[3].split(',').any(|member| member == user);
+    let member = |f: &[&str]| f.len() >= 4 && f[3].split(',').any(|member| !member.is_empty() && member == user);
     lines(group).filter(|f| member(f)).filter_map(|f| parse_id(f[2]).ok().flatten()).collect()
 }
 
@@ -140,5 +144,14 @@ mod tests {
         for wanted in ["nobody", "app:none", "-1", "4294967295", "99999999999", "+5", "bad", "app:bad", ":5", "app:"] {
             assert!(resolve(wanted, PASSWD, GROUP).is_err(), "{wanted} was accepted");
         }
+    }
+
+    #[test]
+    fn a_number_is_no_name_and_nothing_is_none() {
+        let resolve =
+            |wanted: &str| resolve(wanted, "1000:x:0:0::/:\n::0:7::/:\n::5:7::/:\n", "10:x:0:\n::0:\ng:x:9:\n");
+        assert_eq!(resolve("1000:10").unwrap().user, user(1000, 10, &[10]));
+        assert_eq!(resolve("5").unwrap().user, user(5, 7, &[7]));
+        assert!(resolve(":1").is_err() && resolve("1:").is_err());
     }
 }
