@@ -78,7 +78,7 @@ help:
 	@echo 'make tour       writes the generated sections of README.md from what happens'
 	@echo 'make bench      the same work beside bwrap, crun, podman, unbound, dnsdist, ... (root)'
 	@echo 'make initramfs  a machine in one file, with the engine as pid 1 (IMAGES="alpine my.tar")'
-	@echo 'make fuzz       a minute of coverage-guided fuzzing of the DNS modules (FUZZ_SECONDS=60)'
+	@echo 'make fuzz       a minute of coverage-guided fuzzing for each of twelve targets (FUZZ_SECONDS=60)'
 	@echo 'make lint       rustfmt, clippy, shellcheck'
 	@echo 'make install    to $$(DESTDIR)$$(PREFIX)/bin (PREFIX=/usr/local)'
 	@echo 'make clean      remove what was built'

@@ -100,7 +100,8 @@ escapes() {
     who=$1 as=$2
     # These belong to the host's root: to a user's container the kernel says so first.
     sed "$([ "$who" = root ] || echo s/EROFS/EACCES/)" /answers >/tmp/answers
-    "$as" mydocker run --rm --network none -v /escape:/escape:ro busybox /escape all </dev/null >/tmp/tried 2>/tmp/err 9</canary
+    # Without the filter, which would refuse most of them before the kernel has to.
+    "$as" mydocker run --rm --network none --security-opt seccomp=unconfined -v /escape:/escape:ro busybox /escape all </dev/null >/tmp/tried 2>/tmp/err 9</canary
     while IFS= read -r wanted; do
         tried=
         IFS= read -r tried <&3

@@ -43,6 +43,8 @@ pigz             pigz
 skopeo           skopeo
 umoci            umoci
 crun             crun
+bwrap            bubblewrap
+runc             runc
 jq               jq
 sudo             sudo
 ps               procps

@@ -1,5 +1,6 @@
 #!/bin/bash
-# test.sh [FILE...]: the unit tests, then each scripts/test-*.sh (or those given alone).
+# test.sh [FILE...]: the unit tests, then each scripts/test-*.sh (or those given alone), two side by side: each is in
+# namespaces of its own.
 # Of each script only failures and a summary are shown, all of it with V=1. The last line
 # is `N passed, N failed, N skipped`; the exit code is 1 when anything failed.
 set -uo pipefail
@@ -8,14 +9,16 @@ top=${scripts%/*}
 ((EUID == 0)) || { echo "test.sh: the tests run as root: they make namespaces and users" >&2; exit 1; }
 "$scripts/setup.sh" test || exit 1
 
-passed=0 failed=0 skipped=0 running=
-log=$(mktemp) || exit 1
+passed=0 failed=0 skipped=0
+declare -A running # the file of each pid
+declare -A started
+logs=$(mktemp -d /tmp/mydocker-logs.XXXXXX) || exit 1
 MYDOCKER_TEST_IMAGES=$(mktemp -d /tmp/mydocker-images.XXXXXX) || exit 1
 export MYDOCKER_TEST_IMAGES
 clean_up() {
-    [[ -z $running ]] || kill "$running" 2>/dev/null # a script has its own trap, and ends all it started
-    [[ -z $running ]] || wait "$running"
-    rm -rf "$log" "$MYDOCKER_TEST_IMAGES"
+    kill "${!running[@]}" 2>/dev/null # a script has its own trap, and ends all it started
+    wait "${!running[@]}" 2>/dev/null
+    rm -rf "$logs" "$MYDOCKER_TEST_IMAGES"
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM HUP
@@ -23,12 +26,13 @@ trap 'exit 130' INT TERM HUP
 # Adds up what cargo says of each of its test binaries.
 unit_tests() {
     echo "== cargo test"
-    local status line
+    local status line pid log=$logs/cargo
     (cd "$top" && cargo test --locked 2>&1) >"$log" &
-    running=$!
-    wait "$running"
+    pid=$!
+    running[$pid]=cargo
+    wait "$pid"
     status=$?
-    running=
+    unset "running[$pid]"
     local before=$failed
     while read -r line; do
         [[ $line =~ ([0-9]+)\ passed\;\ ([0-9]+)\ failed\;\ ([0-9]+)\ ignored ]] || continue
@@ -43,15 +47,21 @@ unit_tests() {
     fi
 }
 
-end_to_end() { # FILE
-    local name=${1##*/} start=$SECONDS status
-    echo "== $name"
+start() { # FILE
     # No script takes minutes; one that hangs must not take the whole run with it.
-    timeout -k 20 600 bash "$1" >"$log" 2>&1 &
-    running=$!
-    wait "$running"
+    timeout -k 20 600 bash "$1" >"$logs/${1##*/}" 2>&1 &
+    running[$!]=$1
+    started[$!]=$SECONDS
+}
+
+# Waits for one of those that run, and says how it went.
+finish() {
+    local pid status name log seconds
+    wait -n -p pid "${!running[@]}"
     status=$?
-    running=
+    name=${running[$pid]##*/} log=$logs/${running[$pid]##*/} seconds=$((SECONDS - started[$pid]))
+    unset "running[$pid]"
+    echo "== $name"
     local oks not_oks skips plan
     not_oks=$(grep -c '^not ok ' "$log")
     skips=$(grep -c '^ok .*# SKIP' "$log")
@@ -72,7 +82,7 @@ end_to_end() { # FILE
         echo "not ok - $name exited with $status"
         failed=$((failed + 1))
     fi
-    echo "   $oks passed, $not_oks failed, $skips skipped in $((SECONDS - start)) s"
+    echo "   $oks passed, $not_oks failed, $skips skipped in $seconds s"
 }
 
 if (($#)); then
@@ -82,11 +92,13 @@ else
     unit_tests
 fi
 [[ -x ${MYDOCKER:-$top/mydocker} ]] || make -C "$top" || exit 1
-"$scripts/images.sh" "$MYDOCKER_TEST_IMAGES" >"$log" 2>&1 || { cat "$log"; echo "test.sh: images.sh failed" >&2; exit 1; }
+"$scripts/images.sh" "$MYDOCKER_TEST_IMAGES" >"$logs/images" 2>&1 || { cat "$logs/images"; echo "test.sh: images.sh failed" >&2; exit 1; }
 for file in "${files[@]}"; do
     [[ -e $file ]] || { echo "test.sh: no $file" >&2; failed=$((failed + 1)); continue; }
-    end_to_end "$file"
+    ((${#running[@]} < 2)) || finish
+    start "$file"
 done
+while ((${#running[@]})); do finish; done
 echo
 echo "$passed passed, $failed failed, $skipped skipped"
 exit $((failed > 0))

@@ -6,7 +6,6 @@
   pull DIR                   "The wire of one pull", from the files that `curl --trace` wrote there
   put FILE DIR               writes DIR/run, DIR/dns, DIR/pull between their markers in FILE
   check FILE DIR             says where FILE differs from them; exit code 1 if it does
-  faults MYDOCKER            fails the calls of a run, one at a time: a line for each
   trace MYDOCKER [--seed] [--raw FILE] [--user USER] [--beside PEER FILE] [--tidy] -- ARG...
                              `strace -f MYDOCKER -v ARG...`, explained; beside the counts of
                              PEER, whose trace is in FILE. --tidy removes the container afterwards
@@ -158,8 +157,8 @@ def read_trace(path):
     calls, open_calls = [], {}
     with open(path, errors="surrogateescape") as file:
         for line in file:
-            match = re.match(r"(\d+) +(.*)", line, re.S)
-            pid, text = (match[1], match[2].rstrip("\n")) if match else ("", "")
+            match = re.match(r"(\d+ +)?(.*)", line, re.S)  # without -f there is no pid
+            pid, text = (match[1] or "").strip(), match[2].rstrip("\n")
             resumed = re.match(r"<\.\.\. (\w+) resumed>(.*)", text, re.S)
             if resumed and pid in open_calls:
                 call = open_calls.pop(pid)
@@ -852,73 +851,6 @@ def alike(row):
     return step, who, call.split("(")[0], why, failure, source
 
 
-# ------------------------------------------------------------------ faults
-
-# Of these a failure cannot be injected without another effect: strace does not make the call,
-# while close(2) frees the descriptor whatever it says, and an exit has no result.
-NO_FAULT = {"close", "exit_group", "exit"}
-# Until then an engine that fails ends the run before the command may start.
-BEFORE = {"start", "image", "clone", "bundle"}
-
-
-def faults(mydocker):
-    """Each call of a run fails once, in a run of its own, where strace can be told which: by its name
-    and number. Without -f that is the engine's; with it any process's, so the child's only where the
-    engine does not make as many. One line for each:
-    VERDICT WHO NAME NUMBER ERRNO FAILURE EXIT RAN   WHAT IS TOLD."""
-    run = Run(mydocker, "echo", "ran")
-    numbers = {}
-    for process in (run.engine, run.child):
-        count = collections.Counter()
-        for call in process.calls:
-            if not call.narration:
-                count[call.name] += 1
-                numbers[call] = count[call.name]
-        process.count = count
-    last = [call for call in run.child.calls if call.told][-1]  # of a PATH, and nothing is left
-    for process in (run.engine, run.child):
-        for call in process.calls:
-            if not call.told or call.name in NO_FAULT:
-                continue
-            if process is run.child and run.engine.count[call.name] >= numbers[call]:
-                continue
-            told = call.told
-            failure = "required" if call is last else told.required()
-            for errno in errnos(told, failure):
-                tolerated = failure == "tolerated" or failure == "if there" and errno not in ("EPERM", "EIO")
-                code, ran = inject(mydocker, f"{call.name}:error={errno}:when={numbers[call]}",
-                                   ["-f"] if process is run.child else [])
-                if tolerated:
-                    right = (code, ran) == (0, "ran")
-                else:
-                    may_run = process is run.engine and told.step not in BEFORE
-                    right = code in (125, 126, 127) and (ran == "not" or may_run)
-                print("right" if right else "WRONG", process.who, call.name, numbers[call], errno,
-                      failure.replace(" ", "-"), code, ran, " ", told.text, flush=True)
-
-
-def errnos(told, failure):
-    if failure == "if there" and not told.reason.startswith("if there is one: "):
-        return ["EIO"]  # not the failure that its condition names
-    if failure != "if there":
-        return ["EPERM", "EIO"]
-    found = re.match(r"-1 (E\w+)", told.result) or re.search(r"\((E\w+): ", told.reason)
-    return [found[1] if found else "ENOENT", "EPERM", "EIO"]
-
-
-def inject(mydocker, what, options):
-    run = subprocess.Popen(["strace", *options, "-qq", "-o", "/dev/null", "-e", "trace=" + what.split(":")[0],
-                            "-e", "inject=" + what, mydocker, *RUN, "echo", "ran"], stdin=subprocess.DEVNULL,
-                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        out, _ = run.communicate(timeout=10)
-        return run.returncode, "ran" if b"ran" in out else "not"
-    except subprocess.TimeoutExpired:
-        os.killpg(run.pid, signal.SIGKILL)  # strace alone would leave the engine as it is
-        run.communicate()
-        return "hangs", "?"
-
-
 # ------------------------------------------------------------------ trace
 
 WIDTH = 88  # of a call
@@ -1085,7 +1017,7 @@ def main(command, *arguments):
         return 0
     if command == "trace":
         return trace(arguments[0], list(arguments[1:]))
-    return {"put": put, "check": check, "push": push, "faults": faults}[command](*arguments) or 0
+    return {"put": put, "check": check, "push": push}[command](*arguments) or 0
 
 
 if __name__ == "__main__":

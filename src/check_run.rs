@@ -14,6 +14,7 @@ use crate::error::{Context, Result};
 use crate::idmap::IdMap;
 use crate::initramfs;
 use crate::job::{self, errno, in_child, Job};
+use crate::seccomp;
 use crate::store::DEVICES;
 use crate::sys;
 
@@ -49,7 +50,12 @@ pub fn check(page: &mut Page) {
     let ground = check_store::ground(page);
     // As container.rs does it: on an initramfs's rootfs pivot_root(2) works on a mount of it only.
     let on_rootfs = initramfs::is_left_to_child().unwrap_or(false);
-    let job = if namespaces(page) { ids(page, ground.as_ref(), on_rootfs) } else { None };
+    let job = if namespaces(page) {
+        filter(page);
+        ids(page, ground.as_ref(), on_rootfs)
+    } else {
+        None
+    };
     devices(page);
     let Some((job, outcomes)) = job else { return check_helpers::network(page, None, on_rootfs) };
     file_systems(page, &outcomes);
@@ -75,6 +81,19 @@ fn namespaces(page: &mut Page) -> bool {
         _ => page.line(Word::Needed, "namespaces", format_args!("{}", job::clone_failed(error(errno)))),
     }
     errno == 0
+}
+
+/// The filter on system calls, by a child that puts itself under it.
+fn filter(page: &mut Page) {
+    sys::why("if possible: the filter on system calls, in a child that ends at once");
+    match in_child(libc::CLONE_NEWUSER, &seccomp::try_on) {
+        0 => page.line(Word::Ok, "seccomp", format_args!("system calls can be filtered")),
+        errno => page.line(
+            Word::Needed,
+            "seccomp",
+            format_args!("{} (CONFIG_SECCOMP_FILTER; or run --security-opt seccomp=unconfined)", error(errno)),
+        ),
+    }
 }
 
 /// The id map, by writing it for the child that tries the rest; and what that reports.

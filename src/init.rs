@@ -319,13 +319,12 @@ fn become_command(control: &Fd, order: &Order) -> Result<()> {
     sys::why("and the control socket only until the command starts: its closing tells the engine so");
     sys::close_on_exec(control).context("fcntl(F_SETFD)")?;
     enter_directory(&order.cwd)?;
-    if confine::step_down(&order.confinement, &order.user, order.may_set_groups)? {
-        stay_bound(control)?;
-    }
+    let ids_changed = confine::step_down(&order.confinement, &order.user, order.may_set_groups)?;
     if order.wait_for_network {
         sys::why("wait until the network is up");
         hear(control)?;
     }
+    stay_bound(control, ids_changed)?;
     rlimits::set(&order.confinement.rlimits)?;
     sys::why("the engine had blocked them");
     sys::unblock_signals().context("rt_sigprocmask")?;
@@ -356,15 +355,17 @@ fn enter_directory(cwd: &OsStr) -> Result<()> {
     Err(Error::new(format!("the working directory {} lies outside the container", path.display())))
 }
 
-/// The container must not outlive its engine. A change of uid has cleared the parent-death signal, prctl(2):
-/// it is set again, and then a look whether the engine is still there, for it may have died in between.
-fn stay_bound(control: &Fd) -> Result<()> {
-    sys::why("when the engine dies, so does the container");
-    sys::set_parent_death_signal(libc::SIGKILL).context("prctl(PR_SET_PDEATHSIG)")?;
+/// The container must not outlive its engine. A change of uid has cleared the parent-death signal, prctl(2): it is set
+/// again. No signal comes for an engine that died before it was set, the first time or this one: so a last look
+/// whether the engine is still there. It has nothing more to say.
+fn stay_bound(control: &Fd, ids_changed: bool) -> Result<()> {
+    if ids_changed {
+        sys::why("when the engine dies, so does the container");
+        sys::set_parent_death_signal(libc::SIGKILL).context("prctl(PR_SET_PDEATHSIG)")?;
+    }
     sys::why("if possible: is the engine still there? (EAGAIN: it is)");
-    match sys::receive_message(control, &mut [0; 16], libc::MSG_DONTWAIT | libc::MSG_PEEK) {
+    match sys::receive_message(control, &mut [0; 16], libc::MSG_DONTWAIT) {
         Ok((0, _)) => sys::exit(1),
-        // A message waits, or none does (EAGAIN): somebody is there to send it.
         _ => Ok(()),
     }
 }

@@ -63,8 +63,8 @@ fn leave() -> Result<bool> {
 pub fn step_off(may_unmount: bool) -> Result<()> {
     sys::why("where are we? paths of the user's begin here");
     let here = sys::getcwd().context("getcwd")?;
-    sys::why("the same tree once more, on itself: what is above a mount can be left");
     let below = mounts()?;
+    sys::why("the same tree once more, on itself: what is above a mount can be left");
     sys::mount("/", "/", "", libc::MS_BIND | libc::MS_REC, "").context("mount(MS_BIND) / on itself")?;
     below.iter().try_for_each(|(point, kind)| if may_unmount { detach(point) } else { cover(point, kind) })?;
     sys::why("/ is still the mount below; .. leads to the one on top of it");

@@ -189,7 +189,7 @@ fn extract(target: &Target, archive: &Fd, note: &Fd) -> Result<()> {
     sys::why("unpacks the archive, as root of this namespace alone");
     let pid = sys::spawn(&program, streams, &[]).map_err(|error| not_started("tar", error))?;
     drop(complain);
-    let complaints = Complaints::listen(&words).context("read what tar says")?;
+    let complaints = Complaints::listen(&words, pid).context("read what tar says")?;
     sys::why("did it make all of it?");
     let status = sys::wait(pid).context("wait4")?;
     let nodes = complaints.nodes;

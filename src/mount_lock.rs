@@ -20,11 +20,15 @@
 //!                                           every mount, pivot_root
 //! wait4 <---------------------------------- exits
 //! unshare(NEWNS): the copy, locked
+//! tries to mount another /sys and /proc: must fail
 //! ```
 
-use crate::error::{Context, Result};
+use std::io;
+
+use crate::error::{Context, Error, Result};
 use crate::idmap;
 use crate::init;
+use crate::job;
 use crate::sys::{self, Fd};
 
 /// Has `build` make the mounts, out there, while this process goes inside: `enter` makes the inner user namespace and
@@ -58,7 +62,31 @@ pub fn build(
     sys::why("the mounts once more, as the inner user namespace has them: locked, whatever its root tries");
     sys::unshare(libc::CLONE_NEWNS).context("unshare(CLONE_NEWNS)")?;
     sys::why("the working directory was one of the host's");
-    sys::chdir("/").context("chdir /")
+    sys::chdir("/").context("chdir /")?;
+    refuse_fresh("sysfs", job::errno(mount_fresh("sysfs")))?;
+    sys::why("if possible: a child in a pid namespace of its own: whose /proc could it mount?");
+    refuse_fresh("proc", job::in_child(libc::CLONE_NEWPID, &|| mount_fresh("proc")))
+}
+
+/// What a container with CAP_SYS_ADMIN could do with a proc or sysfs that has no masks. It may not.
+fn mount_fresh(kind: &str) -> io::Result<()> {
+    sys::why("if possible: may one be mounted without the masks? (EPERM: no)");
+    let fs = sys::fsopen(kind)?;
+    sys::why("if possible: may one be mounted without the masks? (EPERM: no)");
+    sys::fsconfig_create(&fs)?;
+    sys::why("if possible: may one be mounted without the masks? (EPERM: no)");
+    sys::fsmount(&fs).map(drop)
+}
+
+/// The kernel decides by what it finds mounted, and that includes what nobody can see: a machine's initramfs may have
+/// left its own /proc and /sys below `/` when it switched to the disk.
+fn refuse_fresh(kind: &str, errno: u8) -> Result<()> {
+    match i32::from(errno) {
+        libc::EPERM | libc::ENODEV => Ok(()),
+        0 => Err(Error::new(format!("fsmount {kind}: the container could mount one without masks"))
+            .hint("the host's initramfs left its own below /, for it to switch root should move or unmount them: no --cap-add SYS_ADMIN here")),
+        other => Err(io::Error::from_raw_os_error(other)).context(format_args!("fsmount {kind}, to see whether it is refused")),
+    }
 }
 
 fn wait_for(go: &Fd) -> Result<()> {

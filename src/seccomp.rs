@@ -9,7 +9,7 @@
 
 use libc::{sock_filter, BPF_JEQ, BPF_JGE, BPF_JSET};
 
-use crate::capabilities::SYS_ADMIN;
+use crate::capabilities::{DEFAULT, SYS_ADMIN};
 use crate::error::{Context, Result};
 use crate::json::{object, Json};
 use crate::seccomp_table::{Calls, Row, When, FAMILIES, PERSONALITIES, REFUSED_FAMILIES, TABLE, WHICH_PERSONALITY};
@@ -27,6 +27,12 @@ pub fn install(capabilities: u64) -> Result<()> {
             .hint("a kernel without CONFIG_SECCOMP_FILTER: --security-opt seccomp=unconfined leaves the filter off"),
         _ => error,
     })
+}
+
+/// For `check`: whether this process can be put under the default filter.
+pub fn try_on() -> std::io::Result<()> {
+    sys::why("docker's list of system calls, as for a container");
+    sys::seccomp(&program(DEFAULT))
 }
 
 // ---- the answers ----
@@ -355,8 +361,6 @@ mod tests {
             }
         }
     }
-
-    const DEFAULT: u64 = crate::capabilities::DEFAULT;
 
     fn says(capabilities: u64, number: libc::c_long, argument: u64) -> u32 {
         run(&program(capabilities), ARCHITECTURE.0, number as u32, argument)

@@ -209,11 +209,22 @@ fn openat2(dir: &Fd, path: &Path, flags: c_int, mode: u32, resolve: u64) -> io::
     how.mode = mode.into();
     how.resolve = resolve;
     let size = std::mem::size_of::<libc::open_how>();
-    // SAFETY: the path and the struct, whose size is passed along, outlive the call.
-    let result = check(unsafe { libc::syscall(libc::SYS_openat2, dir.0, c.as_ptr(), &how, size) });
-    tell("openat2", &[dir, &text(&c), &How(&how), &size], &result);
-    owned(result)
+    let reason = reason_or("a place in there");
+    // EAGAIN: a rename or mount anywhere on the host while `..` was resolved, openat2(2).
+    for _ in 0..PATIENCE {
+        why(reason);
+        // SAFETY: the path and the struct, whose size is passed along, outlive the call.
+        let result = check(unsafe { libc::syscall(libc::SYS_openat2, dir.0, c.as_ptr(), &how, size) });
+        tell("openat2", &[dir, &text(&c), &How(&how), &size], &result);
+        if !matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            return owned(result);
+        }
+    }
+    Err(io::ErrorKind::WouldBlock.into())
 }
+
+/// How often openat2(2) is asked again.
+const PATIENCE: u32 = 100;
 
 /// What openat2(2) is to do.
 struct How<'a>(&'a libc::open_how);

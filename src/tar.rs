@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::error::{not_started, printable, Context, Error, Result};
 use crate::idmap::IdMap;
-use crate::sys::{self, Fd, Program};
+use crate::sys::{self, Fd, Pid, Program};
 
 /// The kinds of tar whose options we know.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -127,6 +127,9 @@ pub fn contain(dir: &Path) -> Result<()> {
 
 // ---- what it says ----
 
+/// By these words tars say that no room is left.
+const FULL: &[&str] = &[": No space left on device", ": Wrote only "];
+
 /// What tar said, in little memory however much it was.
 #[derive(Default)]
 pub struct Complaints {
@@ -137,8 +140,9 @@ pub struct Complaints {
 }
 
 impl Complaints {
-    /// Until tar ends.
-    pub fn listen(words: &Fd) -> io::Result<Complaints> {
+    /// Until tar, which is `pid`, ends. It is ended where the disk is full: it would go on with what is left of the
+    /// archive, which may be a bomb, to no use.
+    pub fn listen(words: &Fd, pid: Pid) -> io::Result<Complaints> {
         let mut complaints = Complaints::default();
         let mut line = Vec::new();
         let mut buffer = [0; 4096];
@@ -155,6 +159,10 @@ impl Complaints {
             }
             if length == 0 {
                 return Ok(complaints);
+            }
+            if complaints.first.as_ref().is_some_and(|line| FULL.iter().any(|words| line.contains(words))) {
+                sys::why("if possible: the disk is full: tar ends here");
+                let _has_ended = sys::kill(pid, libc::SIGKILL);
             }
         }
     }
