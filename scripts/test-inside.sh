@@ -71,6 +71,13 @@ for node in null zero full random urandom tty; do
     ok "/dev/$node is a device" run busybox test -c /dev/$node
 done
 gives '/dev/zero gives zeros' '0000000 00 00 00 00' run busybox sh -c 'head -c 4 /dev/zero | od -An -tx1 | sed "s/^/0000000/"'
+# The nodes are the host's own, and of its root. Where /dev is no mount of its own, or Linux before 5.12, each for itself.
+before=$(stat -c '%a %u %Z' /dev/null)
+exits '/dev/null keeps its mode' 1 run busybox chmod 600 /dev/null
+exits '  each by its own mount as well' 1 strace -f -qq -o "$room/trace" -e inject=mount_setattr:error=EINVAL:when=2 \
+    "$mydocker" run --rm --network none busybox chmod 600 /dev/null
+like '    as it was without the first way' "$(<"$room/trace")" '"/dev".* = -1 EINVAL .*INJECTED'
+is '  the host has it as before' "$(stat -c '%a %u %Z' /dev/null)" "$before"
 ok '/dev/null takes all, from any user' run -u alice busybox sh -c 'echo x >/dev/null && test ! -s /dev/null'
 exits '/dev/full is full' 1 run busybox sh -c 'echo x >/dev/full'
 ok '/dev/urandom is random' run busybox sh -c 'test "$(head -c 8 /dev/urandom | od)" != "$(head -c 8 /dev/urandom | od)"'

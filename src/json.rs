@@ -21,6 +21,8 @@ pub enum Json {
     /// as it is written.
     Int(i64),
     Number(String),
+    /// A document that was written already; nothing is read as this.
+    Written(String),
     Str(Vec<u8>),
     List(Vec<Json>),
     /// In the order of the text; of a name that occurs twice the last one counts, as in Go.
@@ -135,7 +137,7 @@ impl fmt::Display for Json {
             Json::Null => f.write_str("null"),
             Json::Bool(value) => write!(f, "{value}"),
             Json::Int(number) => write!(f, "{number}"),
-            Json::Number(text) => f.write_str(text),
+            Json::Number(text) | Json::Written(text) => f.write_str(text),
             Json::Str(bytes) => write_string(f, bytes),
             Json::List(elements) => {
                 f.write_char('[')?;

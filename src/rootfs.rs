@@ -244,24 +244,28 @@ fn flags_and_data(mount: &Mount) -> (c_ulong, String) {
 
 /// In a user namespace nobody can make a device: the host's are bound on empty files of the skeleton. They are the
 /// host's own nodes, and a root whose number is that of the host's root owns them: through a mount that is read-only it
-/// can change neither mode nor owner nor times of them. To write to a device is no write to its file system.
+/// can change neither mode nor owner nor times of them. To write to a device is no write to its file system. A bind
+/// mount has the flags of what it is made of, so it is enough to change those of /dev, here, where it is ours.
 fn devices() -> Result<()> {
+    sys::why("if possible: the nodes stay as they are, mode and owner (else: each for itself, below)");
+    let all_at_once = sys::mount_read_only("/dev").is_ok(); // no mount, or before Linux 5.12
     for name in DEVICES {
         let place = format!("dev/{name}");
         sys::why("a device of the host's: nobody can make one in a user namespace");
         sys::mount(format!("/dev/{name}"), &place, "", MS_BIND, "")
             .context(format_args!("mount(MS_BIND) /dev/{name}"))?;
-        sys::why("the node stays as it is, mode and owner");
-        remount_read_only(&place, MS_NOSUID | MS_NOEXEC)
-            .context(format_args!("mount(MS_REMOUNT) /dev/{name} read-only"))?;
+        if !all_at_once {
+            sys::why("the node stays as it is, mode and owner");
+            remount(&place, MS_RDONLY | MS_NOSUID | MS_NOEXEC)
+                .context(format_args!("mount(MS_REMOUNT) /dev/{name} read-only"))?;
+        }
     }
     Ok(())
 }
 
-/// A bind mount of a path is a mount of its own, whose flags can be changed; in a user namespace those that it was
-/// inherited with must be kept, which asking for more does: mount(2), MS_REMOUNT.
-fn remount_read_only(place: impl AsRef<Path>, flags: c_ulong) -> io::Result<()> {
-    sys::mount("", place, "", MS_REMOUNT | MS_BIND | MS_RDONLY | flags, "")
+/// Changes the flags of a mount. In a user namespace those that it was inherited with must be kept: mount(2), MS_REMOUNT.
+fn remount(place: impl AsRef<Path>, flags: c_ulong) -> io::Result<()> {
+    sys::mount("", place, "", MS_REMOUNT | MS_BIND | flags, "")
 }
 
 // ---- what the user asked for ----
@@ -388,20 +392,21 @@ fn mask_with(source: impl AsRef<Path>, path: &str, kind: &str, flags: c_ulong) -
     }
 }
 
-/// Leaves these to be read alone.
+/// Leaves these to be read alone: while /proc as a whole is read-only, each becomes a mount of its own, which stays so.
 fn read_only_paths() -> Result<()> {
+    const FLAGS: c_ulong = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+    sys::why("for a moment: what is bound now will be read-only");
+    remount("proc", MS_RDONLY | FLAGS).context("mount(MS_REMOUNT) /proc read-only")?;
     for path in READ_ONLY_PATHS {
         let place = below(Path::new(path));
-        sys::why("if there is one: a mount of its own, whose flags can be changed");
+        sys::why("if there is one: to be read, not written");
         match sys::mount(place, place, "", MS_BIND, "") {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             bound => bound.context(format_args!("mount(MS_BIND) {path} on itself"))?,
         }
-        sys::why("to be read, not written");
-        remount_read_only(place, MS_NOSUID | MS_NODEV | MS_NOEXEC)
-            .context(format_args!("mount(MS_REMOUNT) {path} read-only"))?;
     }
-    Ok(())
+    sys::why("the rest can be written");
+    remount("proc", FLAGS).context("mount(MS_REMOUNT) /proc")
 }
 
 #[cfg(test)]

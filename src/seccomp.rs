@@ -11,8 +11,9 @@ use libc::{sock_filter, BPF_JEQ, BPF_JGE, BPF_JSET};
 
 use crate::capabilities::{DEFAULT, SYS_ADMIN};
 use crate::error::{Context, Result};
-use crate::json::{object, Json};
-use crate::seccomp_table::{Calls, Row, When, FAMILIES, PERSONALITIES, REFUSED_FAMILIES, TABLE, WHICH_PERSONALITY};
+use crate::json::Json;
+use crate::seccomp_table::{Calls, Row, When, TABLE};
+use crate::seccomp_table::{FAMILIES, LINUX32, PERSONALITIES, REFUSED_FAMILIES, UNAME26, WHICH_PERSONALITY};
 use crate::show;
 use crate::sys;
 
@@ -188,28 +189,41 @@ const NAMESPACES: u32 = (libc::CLONE_NEWNS
 
 // ---- docker's JSON ----
 
-/// The filter of a process with these capabilities, as runtime-spec config-linux.md, "Seccomp", has it.
+/// The filter of a process with these capabilities, as runtime-spec config-linux.md, "Seccomp", has it. Written at
+/// once, not as a tree of values first: it is most of a `config.json`, and each run writes one.
 pub fn of_bundle(capabilities: u64) -> Json {
-    object([
-        ("defaultAction", ERRNO.into()),
-        ("defaultErrnoRet", i64::from(libc::ENOSYS).into()),
-        ("architectures", [ARCHITECTURE.1].into_iter().collect()),
-        ("syscalls", rules().iter().filter(|rule| rule.is_for(capabilities)).map(|rule| rule.to_json(false)).collect()),
-    ])
+    let mut text = String::with_capacity(32 << 10);
+    text.extend(["{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"defaultErrnoRet\":", ENOSYS]);
+    text.extend([",\"architectures\":[\"", ARCHITECTURE.1, "\"],\"syscalls\":["]);
+    let mut separator = "";
+    rules(&mut |rule| {
+        if rule.is_for(capabilities) {
+            text.push_str(separator);
+            rule.write(&mut text, false);
+            separator = ",";
+        }
+    });
+    text.push_str("]}");
+    Json::Written(text)
 }
+
+/// 38 on every architecture: a test sees to that.
+const ENOSYS: &str = "38";
 
 /// The whole table as docker and podman read it, a rule a line.
 pub fn profile() -> String {
-    let map = object([("architecture", ARCHITECTURE.1.into()), ("subArchitectures", Json::List(Vec::new()))]);
-    let rules: Vec<String> = rules().iter().map(|rule| format!("  {}", rule.to_json(true))).collect();
-    format!(
-        "{{\"defaultAction\":\"{ERRNO}\",\"defaultErrnoRet\":{},\"archMap\":[{map}],\"syscalls\":[\n{}\n]}}\n",
-        libc::ENOSYS,
-        rules.join(",\n")
-    )
+    let mut text = String::new();
+    text.extend(["{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"defaultErrnoRet\":", ENOSYS]);
+    text.extend([",\"archMap\":[{\"architecture\":\"", ARCHITECTURE.1, "\",\"subArchitectures\":[]}],\"syscalls\":["]);
+    let mut separator = "\n  ";
+    rules(&mut |rule| {
+        text.push_str(separator);
+        rule.write(&mut text, true);
+        separator = ",\n  ";
+    });
+    text.push_str("\n]}\n");
+    text
 }
-
-const ERRNO: &str = "SCMP_ACT_ERRNO";
 
 /// One rule of docker's.
 struct Rule {
@@ -237,10 +251,9 @@ enum For {
 
 /// libseccomp, which reads such rules for other engines, takes the default for arguments that no rule names, and that
 /// is ENOSYS here: so what gets EPERM has rules as well.
-fn rules() -> Vec<Rule> {
-    let mut rules = Vec::new();
+fn rules(take: &mut dyn FnMut(&Rule)) {
     for Row { when, calls } in TABLE {
-        let mut rule = |allow, argument, only| rules.push(Rule { calls, allow, argument, only });
+        let mut rule = |allow, argument, only| take(&Rule { calls, allow, argument, only });
         match when {
             When::Always => rule(true, None, For::All),
             When::Never => rule(false, None, For::All),
@@ -258,7 +271,6 @@ fn rules() -> Vec<Rule> {
             When::Personality => personalities(&mut |allow, argument| rule(allow, Some(argument), For::All)),
         }
     }
-    rules
 }
 
 /// Takes whether to allow, and a comparison.
@@ -280,8 +292,9 @@ fn families(add: Add) {
 /// A number is neither one of those allowed nor the question if it has a bit that is in none of them, without the
 /// uppermost, or the uppermost without one of the rest.
 fn personalities(add: Add) {
-    (0..=PERSONALITIES).filter(|set| set & !PERSONALITIES == 0).for_each(|set| add(true, (EQUAL, set, 0)));
-    add(true, (EQUAL, WHICH_PERSONALITY, 0));
+    for allowed in [0, LINUX32, UNAME26, PERSONALITIES, WHICH_PERSONALITY] {
+        add(true, (EQUAL, allowed, 0));
+    }
     let top = 1 << 31;
     bits(!PERSONALITIES & !top).for_each(|bit| add(false, (MASKED, bit | top, bit)));
     bits(!top).for_each(|bit| add(false, (MASKED, bit | top, top)));
@@ -302,33 +315,55 @@ impl Rule {
     }
 
     /// Whom it is for is docker's word alone: runtime-spec knows the container's capabilities.
-    fn to_json(&self, with_condition: bool) -> Json {
-        let errno = if self.allow { Json::Null } else { i64::from(libc::EPERM).into() };
-        let argument = self.argument.map(|(comparison, value, second)| {
-            let numbers = [("index", 0), ("value", value), ("valueTwo", second)];
-            let numbers = numbers.map(|(name, number)| (name.to_string(), number.into()));
-            let comparison = ("op".to_string(), comparison.into());
-            Json::List(vec![Json::Object(numbers.into_iter().chain([comparison]).collect())])
-        });
-        let caps = |numbers: &[u32]| {
-            object([("caps", numbers.iter().map(|number| format!("CAP_{}", show::capability(*number))).collect())])
-        };
-        let (includes, excludes) = match self.only {
-            For::With(number) if with_condition => (caps(&[number]), Json::Null),
-            For::Without(any_of) if with_condition => (Json::Null, caps(any_of)),
-            _ => (Json::Null, Json::Null),
-        };
-        let members = [
-            ("names", self.calls.names().collect()),
-            ("action", if self.allow { "SCMP_ACT_ALLOW" } else { ERRNO }.into()),
-            ("errnoRet", errno),
-            ("args", argument.unwrap_or(Json::Null)),
-            ("includes", includes),
-            ("excludes", excludes),
-        ];
-        let members = members.into_iter().filter(|(_, value)| !value.is_null());
-        Json::Object(members.map(|(name, value)| (name.to_string(), value)).collect())
+    fn write(&self, text: &mut String, with_condition: bool) {
+        text.push_str("{\"names\":");
+        list(text, &mut self.calls.names());
+        text.push_str(",\"action\":\"SCMP_ACT_");
+        text.push_str(if self.allow { "ALLOW\"" } else { "ERRNO\",\"errnoRet\":1" });
+        if let Some((comparison, value, second)) = self.argument {
+            text.push_str(",\"args\":[{\"index\":0,\"value\":");
+            number(text, value);
+            text.push_str(",\"valueTwo\":");
+            number(text, second);
+            text.extend([",\"op\":\"", comparison, "\"}]"]);
+        }
+        if with_condition {
+            let (word, one) = (["includes", "excludes"], |number: &u32| show::Capability(*number).to_string());
+            let (word, caps) = match self.only {
+                For::All => ("", Vec::new()),
+                For::With(number) => (word[0], vec![one(&number)]),
+                For::Without(any_of) => (word[1], any_of.iter().map(one).collect()),
+            };
+            if !caps.is_empty() {
+                text.extend([",\"", word, "\":{\"caps\":"]);
+                list(text, &mut caps.iter().map(String::as_str));
+                text.push('}');
+            }
+        }
+        text.push('}');
     }
+}
+
+/// What [`of_bundle`] spends most of its time on, if format! does it.
+fn number(text: &mut String, number: u32) {
+    let mut power = 1;
+    while number / power >= 10 {
+        power *= 10;
+    }
+    while power > 0 {
+        text.push(char::from(b'0' + (number / power % 10) as u8));
+        power /= 10;
+    }
+}
+
+/// Names, none of which needs an escape.
+fn list(text: &mut String, names: &mut dyn Iterator<Item = &str>) {
+    let mut before = "[\"";
+    for name in names {
+        text.extend([before, name]);
+        before = "\",\"";
+    }
+    text.push_str("\"]");
 }
 
 #[cfg(test)]
@@ -393,6 +428,17 @@ mod tests {
         for capabilities in [0, DEFAULT, u64::MAX] {
             assert!(program(capabilities).len() < 400, "{}", program(capabilities).len());
         }
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        let mut text = String::new();
+        [0, 9, 10, 131080, u32::MAX].iter().for_each(|n| {
+            number(&mut text, *n);
+            text.push(' ');
+        });
+        assert_eq!(text, "0 9 10 131080 4294967295 ");
+        assert_eq!(ENOSYS, libc::ENOSYS.to_string());
     }
 
     #[test]

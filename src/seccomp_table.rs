@@ -53,7 +53,7 @@ macro_rules! calls {
 impl Calls {
     /// Without the `SYS_`.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.names.split_whitespace().map(|name| name.trim_start_matches("SYS_"))
+        self.names.split_ascii_whitespace().map(|name| &name["SYS_".len()..])
     }
 }
 
@@ -215,7 +215,9 @@ pub const REFUSED_FAMILIES: &[u32] = &[
 ];
 
 /// personality(2): PER_LINUX32 and UNAME26, in any combination.
-pub const PERSONALITIES: u32 = 0x2_0008;
+pub const LINUX32: u32 = 0x8;
+pub const UNAME26: u32 = 0x2_0000;
+pub const PERSONALITIES: u32 = LINUX32 | UNAME26;
 
 /// And the question which it is.
 pub const WHICH_PERSONALITY: u32 = u32::MAX;
