@@ -57,6 +57,11 @@ limits=(--pids-limit 50)
 traced 0 'run with volumes, tmpfs, a user, limits' "${none[@]}" -v "$room/v:/v" -v "/etc/hostname:/h:ro" \
     --tmpfs /t:size=1m --read-only -u 1000:1000 -w /t "${limits[@]}" -e A=1 -e HOME --hostname box \
     busybox sh -c 'echo $A >one; exec cat /h'
+traced 0 'run with other powers and limits' "${none[@]}" --cap-add NET_ADMIN --cap-drop CHOWN --oom-score-adj 500 \
+    --ulimit nofile=100:200 --ulimit core=0 --security-opt no-new-privileges --security-opt seccomp=unconfined busybox true
+traced 0 'run of one that may mount: a builder makes its mounts' "${none[@]}" --cap-add SYS_ADMIN --read-only busybox true
+like '  it does' "$(<"$room/lines")" '^child/builder pivot_root'
+like '  and the child copies them' "$(<"$room/lines")" '^child +unshare\(CLONE_NEWNS\) = 0'
 traced 0 'run -w where nothing is, --entrypoint' "${none[@]}" -w /new/dir --entrypoint /bin/ls busybox /
 traced 0 'run --name, without --rm' run --network none --name kept busybox true
 traced 7 'run, exit code 7' "${none[@]}" busybox sh -c 'exit 7'
@@ -150,6 +155,10 @@ terminal "exec strace -f -o $room/trace $mydocker -v run -it --rm --network none
     2>$room/lines"
 like 'run at a terminal' "$out" '^exit 0$'
 agrees 'run at a terminal: the lines are the calls' "$room/trace" "$room/lines"
+terminal "exec strace -f -o $room/trace $mydocker -v run -it --rm --network none --cap-add ALL busybox sh -c 'tty; echo hello' \
+    2>$room/lines"
+like 'run of one that may mount, at a terminal' "$out" '^exit 0$'
+agrees '  the lines are the calls' "$room/trace" "$room/lines"
 terminal "exec strace -f -s 4096 -o $room/trace $mydocker -v run --rm --network none busybox echo hello"
 like 'run that tells a terminal' "$out" '^exit 0$'
 agrees 'run that tells a terminal: the lines are the calls' "$room/trace" -

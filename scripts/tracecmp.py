@@ -439,6 +439,7 @@ class Process:
     def __init__(self, comparison, pid, parent, birth):
         self.all, self.pid, self.parent, self.birth = comparison, pid, parent, birth
         self.who, self.names = None, set()
+        self.claimed = set()  # of its children, see child()
         self.pending = []  # calls made and not told yet
         self.expected = None  # the line of a call that comes next
         self.failed = None  # the execve that has failed and is not told yet
@@ -496,7 +497,7 @@ class Process:
                     if foreign:
                         self.executed = os.path.basename(re.match(r'"([^"]*)"', call.args)[1])
                 if forked:
-                    children.append((int(call.result), False, call))
+                    children.append((self.child(call), False, call))
         self.end(calls, foreign)
         return children
 
@@ -643,13 +644,26 @@ class Process:
             self.wrong("that it failed was not told", traced=self.failed)
             self.failed = None
 
+    def child(self, clone):
+        """Whom a clone has made. To the container's pid 1 its result is a number of its own pid namespace: then it is
+        the process that came up next to it and that nobody else has cloned."""
+        if self.who != "child":
+            return int(clone.result)
+        cloned = {int(call.result) for calls in self.all.trace.processes.values() for call in calls
+                  if call.name in FORKS and (call.result or "-").isdigit()}
+        free = [(abs(calls[0].at - clone.at), pid) for pid, calls in self.all.trace.processes.items()
+                if calls and pid not in self.all.seen | cloned | self.claimed]
+        found = min(free, default=(0, int(clone.result)))[1]
+        self.claimed.add(found)
+        return found
+
     def family(self):
         """The names that the child of this clone may have."""
         flags = self.birth.args if self.birth else ""
         if self.parent is None:
             return "engine"
         if "CLONE_NEWPID" in flags:
-            return "child" if self.parent == "engine" else "nobody"
+            return "child" if self.parent == "engine" else f"{self.parent}/try"
         if "CLONE_NEWUSER" in flags:
             return f"{self.parent}/job"
         return rf"{self.parent}/(?!job$)[^/]+" + (r"|layer\d+" if self.parent == "engine" else "")
@@ -695,7 +709,7 @@ class Process:
         *helper, name = (self.who or "").rsplit("/", 1)
         # One that ends badly may not have come so far, nor may one that was killed.
         ended = self.all.trace.status.get(self.pid) == 0
-        wanted = {None} if name == "job" else {name} if ended else {name, None}
+        wanted = {None} if name in ("job", "builder", "try") else {name} if ended else {name, None}
         if helper and self.executed not in wanted and not self.all.only:
             self.wrong(f"it executes {self.executed or 'no program'}")
 

@@ -45,7 +45,7 @@ pub fn build(
     let (go, waiting) = sys::pipe2().context("pipe2")?;
     sys::why("with CAP_SYS_ADMIN: a builder, who stays in the outer user namespace and makes the mounts");
     let Some(builder) = sys::clone(0).context("clone")? else {
-        sys::set_who("builder".to_string());
+        sys::set_who(format!("{}/builder", sys::who()));
         drop(waiting);
         let built = wait_for(&go).and_then(|()| join(&own, inner)).and_then(|()| build());
         match built {
