@@ -37,7 +37,7 @@ closed() {
         "${@:4}" >"$room/faults" 2>"$room/faults.err"
     is "$name: calls were made to fail" "$? $(<"$room/faults.err")" '0 '
     for who in engine child; do
-        number=$(grep -v '^hidden' "$room/faults" | cut -d' ' -f2-4 | sort -u | grep -cE "^($who|${who/child/builder}) ")
+        number=$(grep -v '^hidden' "$room/faults" | cut -d' ' -f2-4 | sort -u | grep -cE "^$who(/builder)? ")
         ok "  $number of the $who" test "$number" -ge "$least"
         least=$3
     done
