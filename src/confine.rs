@@ -1,7 +1,8 @@
 //! What the command may do, and how its process comes down to that: the order in which power is given up.
 //!
 //! The pieces are elsewhere: capabilities.rs, seccomp.rs, rlimits.rs. Here is what the user chose of them, and
-//! the keyring, groups and ids. [`step_down`] is the last step but `execve`, and each step of it must succeed.
+//! the keyring, groups and ids. After [`step_down`] there is no power left to give up; each step of it must succeed.
+//! Limits come still later (init.rs), for they would be limits on what remains to be done.
 
 use crate::bundle::User;
 use crate::capabilities;
@@ -91,7 +92,7 @@ pub fn set_oom_score(child: Pid, score: Option<i32>) -> Result<()> {
             sys::why("--oom-score-adj: how soon it is killed when memory is short");
             let set = sys::write_kernel_file(&file, &score.to_string());
             set.context(format_args!("write {score} to {file}")).map_err(|error| match error.errno {
-                Some(libc::EACCES) => error.hint("only root may set a score below the caller's own"),
+                Some(libc::EACCES) => error.hint("a score below the caller's own needs CAP_SYS_RESOURCE on the host"),
                 _ => error,
             })
         }

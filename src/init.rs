@@ -2,8 +2,8 @@
 //!
 //! The process that the engine cloned is pid 1 of the container, and becomes its command in two steps.
 //! [`start`] runs in the copy of the engine that clone(2) made: it moves into its cgroup, makes the
-//! namespaces that are left to make, and builds the container's world, as root of its user namespace. Then it
-//! executes the engine anew, sealed. [`main`] is that new program, `mydocker child`: it gives up what it may, and
+//! namespaces that are left to make, and builds the container's world, as root of its user namespace (where the command
+//! may mount, a helper of its own does: mount_lock.rs). Then it executes the engine anew, sealed. [`main`] is that new program, `mydocker child`: it gives up what it may, and
 //! becomes the command.
 //!
 //! Why anew: a container can reach the binary that runs in it through /proc/PID/exe, and a root in there whose id
@@ -144,7 +144,7 @@ fn of_network(network: Network) -> libc::c_int {
 
 /// The network namespace takes longest of all to make: here it does while the engine writes the id maps.
 fn make_namespaces(control: &Fd, network: Network, namespaces: libc::c_int) -> Result<()> {
-    sys::why("its cgroup reads as / from here on; a network of its own");
+    sys::why("namespaces of its own: the network's, and those not made with the clone");
     sys::unshare(namespaces).context("unshare")?;
     if network == Network::Slirp {
         sys::why("slirp4netns can have it now");

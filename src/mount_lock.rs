@@ -7,8 +7,9 @@
 //! beside a masked one: mount_namespaces(7), "Restrictions on mount namespaces".
 //!
 //! So there are two user namespaces, one inside the other, with the same ids. The container is the inner one's, with a
-//! network and names of its own, but for the cgroup namespace: whose root has that may mount cgroups. A process of ours, the builder, stays outside, makes every mount, and ends. Then the
-//! container copies the mounts, and has them locked.
+//! network and names of its own. Its cgroup namespace stays with the outer one, or it could mount the host's cgroups.
+//! A process of ours, the builder, stays outside, makes every mount, and ends. Then the container copies the mounts, and
+//! has them locked.
 //!
 //! ```text
 //! child, pid 1                              builder
@@ -44,7 +45,7 @@ pub fn build(
     sys::why("the builder waits for its end");
     let (go, waiting) = sys::pipe2().context("pipe2")?;
     sys::why("with CAP_SYS_ADMIN: a builder, who stays in the outer user namespace and makes the mounts");
-    let Some(builder) = sys::clone(0).context("clone")? else {
+    let Some(builder) = sys::clone(0).context("clone").map_err(too_few)? else {
         sys::set_who(format!("{}/builder", sys::who()));
         drop(waiting);
         let built = wait_for(&go).and_then(|()| join(&own, inner)).and_then(|()| build());
@@ -64,8 +65,13 @@ pub fn build(
     sys::why("the working directory was one of the host's");
     sys::chdir("/").context("chdir /")?;
     refuse_fresh("sysfs", job::errno(mount_fresh("sysfs")))?;
-    sys::why("if possible: a child in a pid namespace of its own: whose /proc could it mount?");
-    refuse_fresh("proc", job::in_child(libc::CLONE_NEWPID, &|| mount_fresh("proc")))
+    sys::why("a child in a pid namespace of its own: could it mount that one's /proc?");
+    let Some(other) = sys::clone(libc::CLONE_NEWPID).context("clone(CLONE_NEWPID)")? else {
+        sys::set_who(format!("{}/try", sys::who()));
+        sys::exit(job::errno(mount_fresh("proc")).into())
+    };
+    sys::why("it says so by its exit code");
+    refuse_fresh("proc", sys::wait(other).context("wait4")?.code() as u8)
 }
 
 /// What a container with CAP_SYS_ADMIN could do with a proc or sysfs that has no masks. It may not.
@@ -84,8 +90,18 @@ fn refuse_fresh(kind: &str, errno: u8) -> Result<()> {
     match i32::from(errno) {
         libc::EPERM | libc::ENODEV => Ok(()),
         0 => Err(Error::new(format!("fsmount {kind}: the container could mount one without masks"))
-            .hint("the host's initramfs left its own below /, for it to switch root should move or unmount them: no --cap-add SYS_ADMIN here")),
-        other => Err(io::Error::from_raw_os_error(other)).context(format_args!("fsmount {kind}, to see whether it is refused")),
+            .hint("the host's initramfs has left its own below /: no --cap-add SYS_ADMIN here")),
+        other => Err(io::Error::from_raw_os_error(other))
+            .context(format_args!("fsmount {kind}, to see whether it is refused")),
+    }
+}
+
+fn too_few(error: Error) -> Error {
+    match error.errno {
+        Some(libc::EAGAIN) => {
+            error.hint("with CAP_SYS_ADMIN a container starts with two processes: --pids-limit 2 at least")
+        }
+        _ => error,
     }
 }
 

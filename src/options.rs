@@ -370,13 +370,14 @@ fn resolve(path: &Path, text: &str) -> Result<PathBuf> {
 }
 
 /// Where something may be mounted, in words.
-const WHERE: &str = "an absolute path in the container, not / or /dev, not in /proc, and without ..";
+const WHERE: &str = "an absolute path in the container, not /, /dev or /sys, not in /proc, and without ..";
 
 /// A path inside the container at which something may be mounted. /proc has the masks, and /dev the devices.
 fn inside(text: &str) -> Option<PathBuf> {
     let path: PathBuf = PathBuf::from(text).components().collect();
     let plain = !path.components().any(|part| part == std::path::Component::ParentDir);
-    let place_ok = path != OsStr::new("/") && !path.starts_with("/proc") && path != OsStr::new("/dev");
+    let taken = ["/", "/dev", "/sys"].iter().any(|place| path == OsStr::new(place));
+    let place_ok = !taken && !path.starts_with("/proc");
     (text.starts_with('/') && plain && place_ok).then_some(path)
 }
 
@@ -445,8 +446,16 @@ mod tests {
     fn volumes() {
         let mount = volume("/etc:/mnt/x:ro").unwrap();
         assert_eq!((mount.source.to_str(), mount.has("ro")), (Some("/etc"), true));
-        for text in ["/etc", "/etc:relative", "name:/x", "/no/such/dir:/x", "/etc:/", "/etc:/proc/x", "/etc:/a/../../b"]
-        {
+        for text in [
+            "/etc",
+            "/etc:relative",
+            "name:/x",
+            "/no/such/dir:/x",
+            "/etc:/",
+            "/etc:/proc/x",
+            "/etc:/sys",
+            "/etc:/a/../../b",
+        ] {
             assert!(volume(text).is_err(), "{text} was accepted");
         }
     }

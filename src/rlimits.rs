@@ -58,10 +58,7 @@ pub fn raise(limits: &[Rlimit]) -> Result<()> {
             sys::why("only the host's root raises a hard limit, and only out here");
             let raised = sys::setrlimit(limit.resource, soft, limit.hard);
             raised.context(format_args!("raise the hard limit of --ulimit {}", name(limit.resource))).map_err(
-                |error| {
-                    error
-                        .hint(format_args!("{hard} is the caller's; root may raise it, nofile to /proc/sys/fs/nr_open"))
-                },
+                |error| error.hint(format_args!("{hard} is the caller's; CAP_SYS_RESOURCE on the host may raise it")),
             )?;
         }
     }

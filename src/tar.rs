@@ -187,7 +187,10 @@ impl Complaints {
             Some(first) => {
                 let hint = HINTS.iter().find(|(words, _)| first.contains(words));
                 let error = Error::new(printable(&first));
-                Err(hint.map_or_else(|| Error::new(printable(&first)), |(_, advice)| error.hint(advice)))
+                Err(match hint {
+                    Some((_, advice)) => error.hint(advice),
+                    None => error,
+                })
             }
         }
     }
