@@ -111,9 +111,9 @@ fn setgroups_denied() -> bool {
     sys::read_file("/proc/self/setgroups", 64).is_ok_and(|text| text == b"deny\n")
 }
 
-/// Becomes the container's user: root keeps the container's capabilities, anybody else has none. Groups come first: without CAP_SETGID it would be too late. Returns whether
-/// ids have changed; the first process of a user namespace is 0:0 already. Where a user alone wrote the id
-/// map, the kernel forbids setgroups(2) in it.
+/// Becomes the container's user: root keeps the container's capabilities, anybody else has none. Groups come first:
+/// without CAP_SETGID it would be too late. Returns whether ids have changed; the first process of a user namespace is
+/// 0:0 already. Where a user alone wrote the id map, the kernel forbids setgroups(2) in it.
 fn become_user(user: &User, capabilities: u64, may_set_groups: bool) -> Result<bool> {
     if may_set_groups {
         sys::why("the groups of the image's user, none of the caller's");

@@ -3,8 +3,8 @@
 //! The process that the engine cloned is pid 1 of the container, and becomes its command in two steps.
 //! [`start`] runs in the copy of the engine that clone(2) made: it moves into its cgroup, makes the
 //! namespaces that are left to make, and builds the container's world, as root of its user namespace (where the command
-//! may mount, a helper of its own does: mount_lock.rs). Then it executes the engine anew, sealed. [`main`] is that new program, `mydocker child`: it gives up what it may, and
-//! becomes the command.
+//! may mount, a helper of its own does: mount_lock.rs). Then it executes the engine anew, sealed. [`main`] is that new
+//! program, `mydocker child`: it gives up what it may, and becomes the command.
 //!
 //! Why anew: a container can reach the binary that runs in it through /proc/PID/exe, and a root in there whose id
 //! is the owner's could write to it (CVE-2019-5736). So what runs there is the engine as seen through a mount that

@@ -66,7 +66,7 @@ pub fn step_off(may_unmount: bool) -> Result<()> {
     let below = mounts()?;
     sys::why("the same tree once more, on itself: what is above a mount can be left");
     sys::mount("/", "/", "", libc::MS_BIND | libc::MS_REC, "").context("mount(MS_BIND) / on itself")?;
-    below.iter().try_for_each(|(point, kind)| if may_unmount { detach(point) } else { cover(point, kind) })?;
+    below.iter().for_each(|(point, kind)| if may_unmount { detach(point) } else { cover(point, kind) });
     sys::why("/ is still the mount below; .. leads to the one on top of it");
     sys::chdir("/..").context("chdir /..")?;
     sys::why("from here on / is the one on top");
@@ -83,19 +83,19 @@ fn mounts() -> Result<Vec<(PathBuf, String)>> {
     Ok(topmost(&String::from_utf8_lossy(&text)))
 }
 
-fn detach(point: &Path) -> Result<()> {
+/// Whether this or [`cover`] was enough is looked at where it matters: mount_lock.rs.
+fn detach(point: &Path) {
     sys::why("if possible: it is on the upper / as well; on the lower one it must not stay");
     let _not_there_any_more = sys::umount2(point, libc::MNT_DETACH);
-    Ok(())
 }
 
 /// What is locked can only be covered: a proc or sysfs that has something mounted on it counts no more.
-fn cover(point: &Path, kind: &str) -> Result<()> {
+fn cover(point: &Path, kind: &str) {
     let place = match kind {
         "proc" => point.join("sys"),
         "sysfs" => point.join("kernel"),
-        _ => return Ok(()),
+        _ => return,
     };
-    sys::why("on the lower /: so this one is no reason to let anybody mount another");
-    sys::mount("tmpfs", &place, "tmpfs", libc::MS_RDONLY, "").context(format_args!("mount over {}", place.display()))
+    sys::why("if possible: on the lower /: so this one is no reason to let anybody mount another");
+    let _not_there = sys::mount("tmpfs", &place, "tmpfs", libc::MS_RDONLY, "");
 }

@@ -200,8 +200,8 @@ fn attach(mount: &Mount) -> Result<()> {
 fn file_system(mount: &Mount) -> Result<()> {
     let (flags, data) = flags_and_data(mount);
     let target = below(&mount.destination);
-    // runtime-spec says `cgroup`; where version 1 is in use beside an
-    // empty 2, the container gets that: the part of it that the caller is in, to be read.
+    // runtime-spec says `cgroup`; where version 1 is in use beside an empty 2, the container gets that: the part of it
+    // that the caller is in, to be read.
     let kind = if mount.kind == "cgroup" { "cgroup2" } else { &mount.kind };
     match sys::mount(&mount.source, target, kind, flags, &data) {
         // Root of a user namespace that has few ids: group 5 is not among them.
