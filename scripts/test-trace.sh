@@ -188,9 +188,10 @@ ok '  whatever else were told or traced would be noticed' compare --prove "$room
 for kind in zstd tar gzip; do traced 0 "pull of a layer in $kind" pull "test/formats:$kind"; done
 traced 0 'pull of 40 layers, most of one file' pull test/many:40
 traced 0 'run --pull always, and a new layer directory' "${none[@]}" --pull always busybox true
-# Of one layer: where one of several fails depends on what the others hold open just then.
+# Of one layer: where one of several fails depends on what the others hold open just then. And well below
+# the 14 to 18 that a pull needs: how many it is depends on whether curl has ended when tar begins.
 try mydocker rmi test/formats:gzip
-for descriptors in 8 12 16; do
+for descriptors in 8 10 12; do
     traced '[0-9]+' "pull with $descriptors descriptors" pull test/formats:gzip
     like '  one call has failed so' "$(<"$room/lines")" ' = -1 EMFILE '
 done
