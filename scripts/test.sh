@@ -10,8 +10,8 @@ top=${scripts%/*}
 "$scripts/setup.sh" test || exit 1
 
 passed=0 failed=0 skipped=0
-declare -A running # the file of each pid
-declare -A started
+declare -A running=() # the file of each pid
+declare -A started=()
 logs=$(mktemp -d /tmp/mydocker-logs.XXXXXX) || exit 1
 MYDOCKER_TEST_IMAGES=$(mktemp -d /tmp/mydocker-images.XXXXXX) || exit 1
 export MYDOCKER_TEST_IMAGES

@@ -37,7 +37,7 @@ fn complain(words: &[u8], code: i32) {
     let (reader, writer) = sys::pipe2().expect("a pipe");
     sys::write_all(writer.raw(), words).expect("room in a pipe");
     drop(writer);
-    let complaints = Complaints::listen(&reader).expect("a pipe");
+    let complaints = Complaints::listen(&reader, 1).expect("a pipe");
     let nodes = complaints.nodes;
     let is_well = told(complaints.judge(Status::exited(code))).is_some();
     assert!(!is_well || code == 0 || code == 2 && nodes > 0, "what tar could not do is forgiven");

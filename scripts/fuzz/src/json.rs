@@ -54,6 +54,7 @@ fn flatten(value: &Json, tokens: &mut Vec<Token>) {
         Json::Bool(value) => tokens.push(Token::Plain(value.to_string())),
         Json::Int(number) => tokens.push(Token::Plain(number.to_string())),
         Json::Number(text) => tokens.push(Token::Plain(text.clone())),
+        Json::Written(_) => unreachable!("nothing is read as this"),
         Json::Str(bytes) => tokens.push(Token::Str(bytes.clone())),
         Json::List(elements) => {
             tokens.push(Token::Open(b'['));
