@@ -62,6 +62,8 @@ command state "ls -ld --full-time $canary $canary/*
     sed "s/^[0-9]* [0-9]* //" /proc/1/mountinfo
     find /sys/fs/cgroup -type d ! -path /sys/fs/cgroup/mydocker'
 : >/tmp/caught
+mkdir /held
+cp /bin/busybox /held/sh
 mkdir -m 777 /volume
 echo mine >/volume/secret
 
@@ -78,14 +80,44 @@ tries() { # USER OPTION...
         ABSTRACT=mydocker-canary $(eval "echo \$key_$user")) -v /attack:/attack:ro "$@" hostile \
         sh -c '(ls /proc/1/fd >/tmp/fds); exec /attack/attacks-inside.sh all' </dev/null 9</ 2>&1 | sed "s/^/ATTACK $user|$*|/"
 }
-own_program() { # USER OPTION...: the engine inside, which calls the image's curl
+stub() { # its pid
+    for exe in /proc/[0-9]*/exe; do
+        [ "$(readlink "$exe")" != '/memfd:stub (deleted)' ] || echo "$exe" | cut -d / -f 3
+    done
+}
+program() { echo "$(readlink "/proc/$1/exe"): $(sha256sum <"/proc/$1/exe" | cut -d ' ' -f 1)"; } # PID
+until_there() { # COMMAND...: for 20 seconds at most
+    for _ in $(seq 200); do
+        [ -z "$("$@" 2>/dev/null)" ] || return
+        sleep 0.1
+    done
+}
+own_program() { # USER OPTION...: the stub is attacked: see test-attack-inside.sh
     user=$1
     shift
-    rm -rf /answers
-    mkdir -m 777 /answers
-    by "$user" engine-"$user" run --rm --network none "$@" -v /attack:/attack:ro -v /answers:/answers -e PATH=/attack/bin:/bin \
-        hostile /proc/self/exe pull x >/dev/null 2>&1 </dev/null
-    sed "s/^/ATTACK $user|$*|/" /answers/answers
+    rm -f /held/go /tmp/holder /tmp/kept
+    /attack/attack hold /held/sh >/tmp/holder 2>&1 &
+    holder=$!
+    until_there grep held /tmp/holder
+    by "$user" engine-"$user" run --rm --network none "$@" -v /attack:/attack:ro -v /held:/held:ro hostile \
+        /held/sh -c 'until [ -e /held/go ]; do sleep 0.1; done; echo "let go"' >/tmp/let 2>/tmp/err </dev/null &
+    engine=$!
+    until_there stub
+    pid=$(stub)
+    was=$(program "$pid")
+    /attack/attack into "$pid" /attack/attacks-inside.sh exe 2>&1 | sed "s/^/ATTACK $user|$*|/"
+    is=$(program "$pid")
+    /attack/attack into "$pid" /attack/attack kept 1 >/tmp/kept 2>&1 &
+    kept=$!
+    until_there grep 'kept open' /tmp/kept
+    kill "$holder"
+    wait "$kept"
+    touch /held/go
+    wait "$engine"
+    ended="$is $? $(cat /tmp/let)"
+    verdict "$user $*: the stub is attacked, and stays the same; let go, it becomes the command" \
+        "/memfd:stub (deleted): ${was##* } 0 let go" "$ended"
+    sed "s/^/ATTACK $user|$*|/" /tmp/kept
 }
 terminal() { # USER OPTION...: the console is standard input alone
     user=$1
@@ -114,6 +146,9 @@ for user in root tester; do
             terminal $user
         fi
     }
+    check "$user: an image whose command is /proc/self/exe, or a script of it (CVE-2019-5736), runs no engine" '0 127 127 127' \
+        by $user sh -c "for command in /proc/self/exe '/proc/self/exe pull x' /script; do
+            engine-$user run --rm --network none hostile \$command; echo \$?; done"
     escaped=
     for path in /proc/self/fd/7 /fd; do
         by $user engine-$user run --rm --network none -w $path hostile sh -c 'cat canary/secret; ls modules' </dev/null >/tmp/out 2>&1 9</

@@ -1,12 +1,15 @@
 // attack.c: what a hostile process tries that busybox has no applet for. test-attack-inside.sh builds it,
 // attacks-inside.sh runs it in a container; a line for each try: `TAG NAME: ANSWER`.
 //   attack all           every try of the table at the end
-//   attack exe PID       the tries at /proc/PID/exe, which is the engine
+//   attack exe PID       the tries at /proc/PID/exe; of pid 1 before it is the command, that is the stub (src/stub.rs)
+//   attack kept PID      says so when it has /proc/PID/exe open; once that is executed no more, the tries to write it
 //   attack mark          marks of overlayfs on /attack.marked
 //   attack tty           the tries to type into the terminal that is standard input
 //   attack caps          the five sets of its own; for programs that are setuid or have file capabilities
 //   attack key TEXT | read SERIAL | forget SERIAL | shm NUMBER | handle PATH | listen NAME   the host's canaries
 //   attack as UID COMMAND...
+//   attack hold FILE     from the host: says so when whoever executes FILE is held in his execve, until this is killed
+//   attack into PID COMMAND...   from the host: as root in PID's user, mount and pid namespaces
 // ANSWER is REACHED (the host was), harmless (the kernel allowed something that leads nowhere), absent (this kernel
 // has not what is attacked) or the errno. No try harms a host that it reaches: files are opened for writing, not
 // written, modes are set to what they were.
@@ -29,6 +32,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
@@ -693,8 +697,14 @@ static void attempt(size_t i) {
     if (!WIFEXITED(status)) printf("%s %s: signal %d\n", TRIES[i].tag, TRIES[i].name, WTERMSIG(status)), fflush(stdout);
 }
 
-// ---------------------------------------------------------------- the engine's own program
+// ---------------------------------------------------------------- the program of another process
 
+#define EXE(NAME, CALL) (errno = 0, tell("exe", NAME, (CALL) ? REACHED : -1))
+// What can be done to the inode of a memfd, but is harmless where its contents are sealed: it has no name, on no file
+// system that is mounted, and goes with the last who executes it or has it open. Mode, owner, times, flags and
+// attributes are read by nobody but an execve of it, in the container: setuid, or with capabilities, it is no more than
+// a memfd of his own, which a root in there may give the same.
+#define OWN(NAME, CALL) (errno = 0, tell("exe", NAME, (CALL) ? sealed ? 0 : REACHED : -1))
 static void exe(const char *pid) {
     char path[64], again[64];
     struct stat at;
@@ -704,19 +714,19 @@ static void exe(const char *pid) {
     close(open("attack.file", O_CREAT | O_RDONLY, 0600));
     if (fd < 0 || fstat(fd, &at)) return (void)printf("exe %s: %s\n", path, strerrorname_np(errno));
     snprintf(again, sizeof again, "/proc/self/fd/%d", handle);
-    int seals = fcntl(fd, F_GET_SEALS), sealed = seals > 0 && seals & F_SEAL_WRITE; // a memfd: its copy is nobody's
-#define EXE(NAME, CALL) (errno = 0, tell("exe", NAME, (CALL) ? REACHED : -1))
-    EXE("a mount that is writable, and no seal", !fstatfs(fd, &fs) && !(fs.f_flags & 1) && !sealed);
+    const int all = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;
+    int seals = fcntl(fd, F_GET_SEALS), sealed = seals >= 0 && (seals & all) == all;
+    OWN("a mount that is writable", !fstatfs(fd, &fs) && !(fs.f_flags & 1));
     EXE("open for writing", open(path, O_WRONLY) >= 0);
     EXE("open for reading and writing", open(path, O_RDWR) >= 0);
     EXE("open of a descriptor", open(again, O_WRONLY) >= 0);
     EXE("truncate", !truncate(path, at.st_size));
-    EXE("chmod", !fchmod(fd, at.st_mode & 07777) && !sealed);
-    EXE("chown", !fchown(fd, at.st_uid, at.st_gid) && !sealed);
-    EXE("utimes", !futimens(fd, (struct timespec[]){{0, UTIME_OMIT}, at.st_mtim}) && !sealed);
-    EXE("setxattr", !fsetxattr(fd, "user.attack", "x", 1, 0));
+    OWN("chmod", !fchmod(fd, at.st_mode & 07777));
+    OWN("chown", !fchown(fd, at.st_uid, at.st_gid));
+    OWN("utimes", !futimens(fd, (struct timespec[]){{0, UTIME_OMIT}, at.st_mtim}));
+    OWN("setxattr", !fsetxattr(fd, "user.attack", "x", 1, 0));
     int flags = 0;
-    EXE("FS_IOC_SETFLAGS", !ioctl(fd, FS_IOC_GETFLAGS, &flags) && !ioctl(fd, FS_IOC_SETFLAGS, &flags) && !sealed);
+    OWN("FS_IOC_SETFLAGS", !ioctl(fd, FS_IOC_GETFLAGS, &flags) && !ioctl(fd, FS_IOC_SETFLAGS, &flags));
     EXE("link", !linkat(handle, "", AT_FDCWD, "attack.exe", AT_EMPTY_PATH) || !linkat(AT_FDCWD, path, AT_FDCWD, "attack.exe", AT_SYMLINK_FOLLOW));
     EXE("remount", !mount("", path, NULL, MS_REMOUNT | MS_BIND, NULL));
     struct mount_attr attr = {.attr_clr = MOUNT_ATTR_RDONLY};
@@ -727,6 +737,41 @@ static void exe(const char *pid) {
     EXE("umount", !umount2(path, DETACH));
     close(fd);
     close(handle);
+}
+// While a program is executed nobody can write it (ETXTBSY): CVE-2019-5736 waited for its end, as this does. Who has
+// a memfd can open it for writing then; what is tried is the writing itself, of what is there already.
+static void kept(const char *pid) {
+    char path[64], again[64], byte;
+    struct stat at;
+    snprintf(path, sizeof path, "/proc/%s/exe", pid);
+    int handle = open(path, O_PATH | O_CLOEXEC), fd;
+    if (handle < 0 || fstat(handle, &at)) return (void)printf("exe %s: %s\n", path, strerrorname_np(errno));
+    snprintf(again, sizeof again, "/proc/self/fd/%d", handle);
+    tell("exe", "kept open", 0);
+    for (int i = 0; (fd = open(again, O_RDWR)) < 0 && errno == ETXTBSY && i < 1000; i++) usleep(20000);
+    if (fd < 0) return (void)printf("exe %s: %s\n", again, strerrorname_np(errno));
+    EXE("write what was kept", pread(fd, &byte, 1, 0) == 1 && pwrite(fd, &byte, 1, 0) == 1);
+    EXE("resize what was kept", !ftruncate(fd, at.st_size + 1) && !ftruncate(fd, at.st_size));
+    EXE("map what was kept", mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) != MAP_FAILED);
+}
+static int hold(const char *file) { // who opens it waits for us, fcntl(2), "Leases"; to look at it is not to open it
+    int fd = open(file, O_RDONLY);
+    signal(SIGIO, SIG_IGN); // the kernel asks for the lease back, and takes it after lease-break-time: 45 seconds
+    if (fd < 0 || fcntl(fd, F_SETLEASE, F_WRLCK)) return perror("attack hold"), 1;
+    return puts("held") < 0 || fflush(stdout) ? 1 : pause();
+}
+static int into(char **argv) { // with every capability in there, and no filter: more than any process of the container's
+    int pidfd = syscall(SYS_pidfd_open, atoi(argv[0]), 0), status = -1;
+    if (pidfd < 0 || setns(pidfd, CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID)) return perror("attack into"), 1;
+    (void)!setgroups(0, NULL); // forbidden in a map of one id
+    if (setgid(0) || setuid(0)) return perror("attack into"), 1;
+    pid_t pid = fork(); // the pid namespace begins with the next one
+    if (pid == 0) {
+        execvp(argv[1], argv + 1);
+        _exit((perror(argv[1]), 127));
+    }
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 // ---------------------------------------------------------------- the caller's terminal
 
@@ -800,6 +845,9 @@ int main(int argc, char **argv) {
         for (size_t i = 0; i < sizeof TRIES / sizeof *TRIES; i++) attempt(i);
     else if (!strcmp(argv[1], "mark")) mark_trusted(), mark_user();
     else if (!strcmp(argv[1], "exe")) exe(argv[2]);
+    else if (!strcmp(argv[1], "kept")) kept(argv[2]);
+    else if (!strcmp(argv[1], "hold")) return hold(argv[2]);
+    else if (!strcmp(argv[1], "into")) return into(argv + 2);
     else if (!strcmp(argv[1], "tty")) tty();
     else if (!strcmp(argv[1], "caps"))
         printf("%llx %llx %llx %llx %llx\n", set_of("CapInh"), set_of("CapPrm"), set_of("CapEff"), set_of("CapBnd"), set_of("CapAmb"));

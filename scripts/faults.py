@@ -37,7 +37,7 @@ class Target:
 
     def __init__(self, process, call, number):
         self.who, self.name, self.told, self.number = process.who, call.name, call.told, number
-        self.failure, self.shape = call.told.required(), shape(call.text)
+        self.failure, self.shape, self.text = call.told.required(), shape(call.text), call.text
         self.last = False  # the execve of the command, behind which nothing is left to try
         self.crowd = []    # those of other processes that strace cannot tell from it: they fail with it
         # Where an engine that fails ends the run before the command may start.
@@ -128,7 +128,7 @@ class Faults:
         child = [target for target in targets if target.who == "child"]
         child[-1].last = child[-1].name == "execve"
         if child[-1].last:
-            child[-1].failure = "required"
+            child[-1].crowd = []  # see `fail`
         return targets
 
     def command(self, target):
@@ -149,8 +149,12 @@ class Faults:
     def fail(self, target, errno, raw):
         """-> the verdict, what is wrong, the exit code, whether the command ran, what was said."""
         options = self.as_user + ([] if target.who == "engine" else ["-f"])
-        command = ["strace", *options, "-qq", "-s", "200", "-o", raw, "-e", f"trace={target.name},execve,/^mkdir",
-                   "-e", f"inject={target.name}:error={errno}:when={target.number}", *self.command(target)]
+        if target.last:  # it is told from the others by its file
+            which = ["-P", tour.CALL.fullmatch(target.text)[2].split('"')[1], "-e", f"inject=execve:error={errno}"]
+        else:
+            which = ["-e", f"trace={target.name},execve,/^mkdir",
+                     "-e", f"inject={target.name}:error={errno}:when={target.number}"]
+        command = ["strace", *options, "-qq", "-s", "200", "-o", raw, *which, *self.command(target)]
         run = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                start_new_session=True)
         try:
@@ -160,8 +164,8 @@ class Faults:
             run.communicate()
             return "WRONG", ["hangs"], "hangs", "?", ""
         trace = tour.read_trace(raw)
-        # A warning comes before the error, and is none.
-        said = [line for line in err.splitlines() if not line.startswith("mydocker: warning: ")]
+        # A warning comes before the error, and is none; nor is what strace says of a path that it is given.
+        said = [line for line in err.splitlines() if not line.startswith(("mydocker: warning: ", "strace: Requested "))]
         failed = self.failed(trace)
         verdict, wrong = "right", self.remains(target, trace)
         if failed or target.setup:  # later, how many signals come is not the same in every run

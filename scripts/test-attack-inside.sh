@@ -26,14 +26,13 @@ need_images
 
 # ---------------------------------------------------------------- the attacker's image, and what he is after
 
-mkdir -p "$room/probe/bin" "$room/probed"
+mkdir -p "$room/probe" "$room/probed"
 probe=$room/probe
 cc -static -s -Os -Wall -o "$probe/attack" "$scripts/attack.c" 2>"$room/cc.log" || bail "cc: $(tail -n 3 "$room/cc.log")"
 install -m 755 "$scripts/attacks-inside.sh" "$probe/"
-ln -s ../attacks-inside.sh "$probe/bin/curl"
 
 # A busybox with few links, for it is copied often; programs that are setuid, or have capabilities; a script whose
-# interpreter is the engine; links that a volume's target may name; and marks of overlayfs in a second layer.
+# interpreter is /proc/self/exe; links that a volume's target may name; and marks of overlayfs in a second layer.
 tree=$room/tree
 mkdir -p "$tree"/{bin,etc,tmp,root}
 chmod 1777 "$tree/tmp"
@@ -281,16 +280,66 @@ is 'after all of these the host is as it was: canary, engine, sysctls, devices' 
 
 # ---------------------------------------------------------------- the engine's program, descriptors, the terminal
 
-# A victim that is no engine tells which tries at /proc/PID/exe succeed where nothing protects it.
+# Victims that nothing protects tell which tries at /proc/PID/exe succeed then: a file, and a memfd without seals.
 mkdir "$room/victim"
-cp "$tree/bin/busybox" "$room/victim/" && unshare --mount --propagation private "$room/victim/busybox" sh -c '"$0" exe $$; :' "$probe/attack" >"$room/probed/exe"
-like 'a program that runs unprotected is changed' "$(grep -c REACHED "$room/probed/exe")" '^([5-9]|1[0-9])$'
+cp "$tree/bin/busybox" "$room/victim/"
+victim='"$0" exe $$; "$0" kept $$ & sleep 0.5; exec /bin/sleep 0.5'
+unshare --mount --propagation private "$room/victim/busybox" sh -c "$victim" "$probe/attack" | cat >"$room/probed/exe"
+like 'a program that runs unprotected is changed' "$(grep -c REACHED "$room/probed/exe")" '^([89]|1[0-9])$'
+is '  once it has ended, too' "$(grep 'kept: REACHED' "$room/probed/exe" | values | xargs)" 'REACHED REACHED REACHED'
+/usr/bin/python3 - "$tree/bin/busybox" "$victim" "$probe/attack" <<'END_OF_PYTHON' | cat >"$room/probed/memfd"
+import os, sys
+victim = os.memfd_create("victim", os.MFD_ALLOW_SEALING)
+with open(sys.argv[1], "rb") as file:
+    os.write(victim, file.read())
+os.set_inheritable(victim, True)
+os.execve(victim, ["sh", "-c", *sys.argv[2:]], os.environ)
+END_OF_PYTHON
+is '  and so is a memfd without seals' "$(grep REACHED "$room/probed/memfd" | names | grep -E 'writable|ch(mod|own)|kept')" \
+    "$(printf 'exe %s\n' 'a mount that is writable' chmod chown {write,resize,map}' what was kept')"
 
 engine_of() { # USER ARGUMENT...
     # shellcheck disable=SC2046
     $(who "$1") env HOST_SECRET="$HOST_SECRET" "${binary_of[$1]}" "${@:2}"
 }
 contained() { engine_of "$1" run --rm --network none "${@:2}"; } # USER ARGUMENT...
+
+# Before it is the command pid 1 is the stub for the blink of an eye. A command whose file is leased (attack.c, hold)
+# lasts until the lease ends: as long as that the stub is attacked, and then once more when it is no longer executed.
+mkdir "$room/held"
+cp "$tree/bin/busybox" "$room/held/sh"
+stub() { find /proc/[0-9]*/exe -lname '/memfd:stub (deleted)' 2>/dev/null | grep -o '[0-9]*'; }
+program() { readlink "/proc/$1/exe" && sha256sum <"/proc/$1/exe"; } # PID
+attacked_stub() { # USER OPTION...
+    local name="$1${2:+, ${*:2}}" engine holder kept pid was is own
+    own=$(sha256sum <"${binary_of[$1]}")
+    rm -f "$room/held/go" "$room/holder" "$room/answers"*
+    "$probe/attack" hold "$room/held/sh" >"$room/holder" 2>&1 &
+    holder=$!
+    eventually 50 grep -q held "$room/holder"
+    contained "$1" "${@:2}" -v "$probe:/attack:ro" -v "$room/held:/held:ro" hostile \
+        /held/sh -c 'until [ -e /held/go ]; do sleep 0.1; done; echo "let go"' >"$room/let.out" 2>"$room/let.err" &
+    engine=$!
+    eventually 200 eval '[[ $(stub) ]]'
+    pid=$(stub)
+    was=$(program "$pid")
+    "$probe/attack" into "$pid" /attack/attacks-inside.sh exe >"$room/answers.exe" 2>&1
+    is=$(program "$pid")
+    "$probe/attack" into "$pid" /attack/attack kept 1 >"$room/answers.kept" 2>&1 &
+    kept=$!
+    eventually 50 grep -q 'kept open' "$room/answers.kept"
+    stop $holder
+    wait $kept
+    touch "$room/held/go"
+    wait $engine
+    rc=$?
+    is "$name: write to /proc/1/exe (CVE-2019-5736), which is not yet the command" \
+        "$(diff <({ names <"$room/probed/exe"; echo 'exe end'; } | sort) <(sort "$room/answers"* | names | sort)
+        grep -hE 'REACHED|signal' "$room/answers"*)" ''
+    is '  it is the stub, and stays the same' "$is" $'/memfd:stub (deleted)\n'"${was#*$'\n'}"
+    is '  let go, it becomes the command, and the engine is as it was' \
+        "$rc $(<"$room/let.out") $(sha256sum <"${binary_of[$1]}")" "0 let go $own" || note stderr "$(<"$room/let.err")"
+}
 
 # at_terminal USER COMMAND...: a terminal is standard input alone; then what can be read from it. Prints the answers.
 install -m 755 "$scripts/pty.py" "$room/pty.py"
@@ -303,7 +352,7 @@ at_terminal() {
     printf 'wait\noutput\n' | "${user[@]}" /usr/bin/python3 "$room/pty.py" bash -c '"$@" | cat; read -r -t 0.3 line; echo "typed <$line>"' bash "${@:2}"
 }
 try at_terminal root "$probe/attack" tty
-typing=$(grep -c '^tty' <<<"$out")
+typing=$(grep -c 'tty [T/]' <<<"$out") # what is typed may be echoed in front of one
 like 'at a terminal that nothing protects, TIOCSTI types' "$out" 'typed <stolen>'
 
 /usr/bin/python3 -m http.server -d "$canary" --bind 127.0.0.1 8001 >"$room/http.log" 2>&1 &
@@ -312,23 +361,29 @@ is 'the host reaches its loopback' "$(curl -s http://127.0.0.1:8001/secret)" "$H
 
 for user in root sub bare; do
     for how in '' '--cap-add ALL --security-opt seccomp=unconfined'; do
-        # The engine itself runs inside, and calls the image's curl.
-        rm -rf "$room/out"
-        mkdir -m 777 "$room/out"
         # shellcheck disable=SC2086 # words
         {
-            try contained $user $how -v "$probe:/attack:ro" -v "$room/out:/answers" -e PATH=/attack/bin:/bin hostile /proc/self/exe pull x
-            answers=$(cat "$room/out/answers" 2>&1) || tell_try
-            is "$user${how:+, $how}: write to /proc/1/exe, an image whose command is /proc/self/exe (CVE-2019-5736)" \
-                "$(diff <(names <"$room/probed/exe"; echo 'exe end') <(names <<<"$answers"); grep REACHED <<<"$answers")" ''
+            attacked_stub $user $how
             # A terminal on one side only is the caller's own.
             try at_terminal $user "${binary_of[$user]}" run --rm --network none $how -v "$probe:/attack:ro" hostile /attack/attack tty
             is "$user${how:+, $how}: TIOCSTI, TIOCLINUX (CVE-2017-5226)" \
                 "$(grep -c '^tty' <<<"$out") $(grep -E 'REACHED|typed' <<<"$out")" "$typing typed <>\\r"
         }
     done
-    try contained $user hostile /script
-    like "$user: an image whose command is a script of /proc/self/exe" "$rc:$out" '^(1|12[567]):$'
+    # An image's command that is /proc/self/exe is the stub once more, which has no socket by then, and ends.
+    store=$room/home/$user/.config/mydocker
+    [[ $user != root ]] || store=$MYDOCKER_HOME
+    was=$(store_list "$store"; sha256sum <"${binary_of[$user]}")
+    said=
+    for command in /proc/self/exe '/proc/self/exe pull' '/proc/self/exe pull x' '/proc/self/exe run --rm hostile true' \
+        '/proc/self/exe /bin/echo echo x' /proc/1/exe /script '/script x'; do
+        # shellcheck disable=SC2086 # words
+        try contained $user hostile $command
+        said+="$rc$out$(grep -v 'warning: one id only' <<<"$err") "
+    done
+    is "$user: an image whose command is /proc/self/exe, or a script of it (CVE-2019-5736), runs nothing" \
+        "$said" "$(printf '127 %.0s' {1..8})"
+    is '  and changes nothing' "$(store_list "$store"; sha256sum <"${binary_of[$user]}")" "$was"
 
     # The host's root is 8 and 9.
     escaped=
@@ -380,8 +435,6 @@ for user in root sub bare; do
 
     gives "$user: a layer that sets user.overlay.* and trusted.* itself shows what is in it" $'of the image\nof layer 2' \
         contained $user hostile cat /marked/file /plain
-    store=$room/home/$user/.config/mydocker
-    [[ $user != root ]] || store=$MYDOCKER_HOME
     is '  and none of them is in the store' "$(/usr/bin/python3 - "$store/layers" <<'END'
 import glob, os, sys
 for path in glob.glob(sys.argv[1] + "/*/**", recursive=True):
@@ -489,8 +542,9 @@ for user in root tester; do
         [[ $user == root || $how ]] || continue
         # shellcheck disable=SC2086 # words
         answers=$(of_machine $user $how)
-        is "machine, $user${how:+, $how}: write to /proc/1/exe, an image whose command is /proc/self/exe (CVE-2019-5736)" \
-            "$(diff <(names <"$room/probed/exe"; echo 'exe end') <(grep ^exe <<<"$answers" | names); grep '^exe.*REACHED' <<<"$answers")" ''
+        is "machine, $user${how:+, $how}: write to /proc/1/exe (CVE-2019-5736), which is not yet the command" \
+            "$(diff <({ names <"$room/probed/exe"; echo 'exe end'; } | sort) <(grep ^exe <<<"$answers" | names | sort)
+            grep -E '^exe.*(REACHED|signal)' <<<"$answers")" ''
         is "machine, $user${how:+, $how}: TIOCSTI, TIOCLINUX (CVE-2017-5226)" \
             "$(grep -c '^tty' <<<"$answers") $(grep -E '^tty (.*REACHED|end)' <<<"$answers")" "$((typing + 1)) tty end: <>"
     done
@@ -503,5 +557,5 @@ else
     is "machine, switched: ${line_of[leave]}" \
         "$(diff <(probed "$room/probed/control" leave | names) <(probed "$room/probed/switched" leave | names); grep '^leave.*REACHED' "$room/probed/switched")" ''
 fi
-judge machine "$room/console" 15
+judge machine "$room/console" 20
 done_testing

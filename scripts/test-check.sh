@@ -96,6 +96,12 @@ done
 # shellcheck disable=SC2154 # out: of try
 like '  slirp4netns could not be tried' "$out" '^missing +slirp4netns'
 fails 'as run says' 125 'clone.*sysctl -w user.max_user_namespaces' limited_to max_user_namespaces run busybox true
+no_programs_in_memory() { # COMMAND...: a sysctl of each pid namespace's
+    unshare -p -f --mount-proc sh -c 'echo 2 >/proc/sys/vm/memfd_noexec && "$@"' sh "$@"
+}
+says 'no programs in memory' missing memfd 'vm.memfd_noexec' no_programs_in_memory mydocker check
+page_is '  no container' 1
+fails '  as run says' 125 'memfd_create: Permission denied .*vm.memfd_noexec' no_programs_in_memory run busybox true
 mkdir -p "$room/chroot/bin" && cp "$mydocker" "$room/chroot/bin/"
 for dir in proc dev tmp; do mkdir "$room/chroot/$dir"; done
 in_chroot() { without "mount --rbind /proc $room/chroot/proc && mount --rbind /dev $room/chroot/dev" chroot "$room/chroot" /bin/mydocker "$@"; }

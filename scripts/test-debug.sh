@@ -32,8 +32,8 @@ steps() { # WHO CALL...
     done
 }
 steps engine cgroup 'clone(' uid_map gid_map 'mkdir(' config.json 'wait4(' 'rmdir('
-steps child 'unshare(' 'open_tree(' 'mount_setattr(' 'mount("overlay"' 'mount("proc"' 'pivot_root(".", ".")' 'umount2(".", ' 'execveat(' PR_CAPBSET_DROP \
-    'setgroups(' 'capset(' 'execve('
+steps child 'unshare(' 'mount("overlay"' 'mount("proc"' 'pivot_root(".", ".")' 'umount2(".", ' 'memfd_create(' PR_CAPBSET_DROP \
+    'seccomp(' 'setgroups(' 'capset(' 'execveat(' 'execve('
 for call in clone unshare mount pivot_root umount2 capset setgroups mkdir; do
     like "  $call has its reason in a few words" "$(grep -E "^(engine|child) +$call\(" <<<"$err")" '\) = .*   [^ ]+( [^ ]+){3}'
 done

@@ -75,16 +75,5 @@ for call in 'chdir /' 'openat /proc/self/uid_map'; do
 done
 options=()
 
-# A kernel without open_tree(2): the sealed program is a copy in a memfd, and that must not fail.
-without=(-e inject=open_tree:error=ENOSYS)
-traced "${without[@]}"
-is 'without open_tree the command runs' "$(cat "$room/out")" 'the command ran'
-like '  from a sealed memfd' "$(cat "$room/trace")" 'F_ADD_SEALS, F_SEAL_SEAL\|F_SEAL_SHRINK\|F_SEAL_GROW\|F_SEAL_WRITE'
-for call in memfd_create sendfile 'fcntl F_ADD_SEALS'; do
-    # The second fcntl is the sealed program's, which is not reached.
-    traced "${without[@]}" -e "inject=${call% *}:error=EPERM:when=1"
-    is "  and $call must not fail" "$? $(<"$room/out")$(grep -c "mydocker: ${call% *}" "$room/err")" '125 1'
-    like '    (it did)' "$(grep INJECTED "$room/trace")" "${call#* }"
-done
 nothing_remains 'nothing remains'
 done_testing

@@ -74,7 +74,7 @@ gives '/dev/zero gives zeros' '0000000 00 00 00 00' run busybox sh -c 'head -c 4
 # The nodes are the host's own, and of its root. Where /dev is no mount of its own, or Linux before 5.12, each for itself.
 before=$(stat -c '%a %u %Z' /dev/null)
 exits '/dev/null keeps its mode' 1 run busybox chmod 600 /dev/null
-exits '  each by its own mount as well' 1 strace -f -qq -o "$room/trace" -e inject=mount_setattr:error=EINVAL:when=2 \
+exits '  each by its own mount as well' 1 strace -f -qq -o "$room/trace" -e inject=mount_setattr:error=EINVAL:when=1 \
     "$mydocker" run --rm --network none busybox chmod 600 /dev/null
 like '    as it was without the first way' "$(<"$room/trace")" '"/dev".* = -1 EINVAL .*INJECTED'
 is '  the host has it as before' "$(stat -c '%a %u %Z' /dev/null)" "$before"
@@ -182,27 +182,46 @@ is '50 at once all succeed' "$good" 50
 is 'each printed its own line' "$(sort -n "$room"/50/* | cut -d' ' -f1 | xargs)" "$(seq -s' ' 0 49)"
 is 'each had its own hostname' "$(cut -d' ' -f2 "$room"/50/* | sort -u | wc -l)" 50
 nothing_remains 'after 50 at once nothing remains'
-# CVE-2019-5736: the image's command is /proc/self/exe, so the engine itself runs inside (here it waits at a pipe),
-# and a root who has every capability in there tries to write it.
-mkdir -p "$room/exe/tmp" "$room/exe/images/docker.io+library+x:latest"
-mkfifo "$room/exe/images/docker.io+library+x:latest/facts.json"
+# CVE-2019-5736: before pid 1 is the command it is not the engine, but the stub. A lease on the command's file holds it
+# there, until its holder is gone; and a root who has every capability in there tries to write it.
+mkdir "$room/exe"
+cp "$images/busybox/bin/busybox" "$room/exe/sleep"
 before=$(sha256sum <"$mydocker")
-mydocker run --rm --network none --name exe -v "$room/exe:/s" -e MYDOCKER_HOME=/s busybox /proc/self/exe run x &
-for _ in $(seq 100); do
-    pid=$(sed -n 's/.*"pid":\([0-9]*\).*/\1/p' "$MYDOCKER_HOME/containers/exe/state" 2>/dev/null)
-    [[ $pid && $(tr '\0' ' ' <"/proc/$pid/cmdline") == '/proc/self/exe run x ' ]] && break
-    sleep 0.1
-done
+/usr/bin/python3 -c 'import fcntl, signal, sys
+file = open(sys.argv[1])
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("held", flush=True)
+signal.pause()' "$room/exe/sleep" >"$room/exe/holder" &
+holder=$!
+eventually 50 grep -q held "$room/exe/holder"
+run --name exe -v "$room/exe:/exe" busybox /exe/sleep 60 &
+engine=$!
+the_stub() { find /proc/[0-9]*/exe -lname '/memfd:stub (deleted)' 2>/dev/null | grep -o '[0-9]*'; }
+eventually 100 eval '[[ $(the_stub) ]]'
+pid=$(the_stub)
 inside() { nsenter -t "$pid" -U -m -p --preserve-credentials sh -c "$1" 2>/dev/null; }
-ok 'the engine runs inside' test "$(tr '\0' ' ' <"/proc/$pid/cmdline")" = '/proc/self/exe run x '
-for attack in 'echo x >/proc/1/exe' 'truncate -s 0 /proc/1/exe' 'chmod 777 /proc/1/exe' 'mount -o remount,rw /proc/1/exe' \
-    'mount --bind /proc/1/exe /tmp' 'cp /bin/true /proc/1/exe' 'exec 9<>/proc/1/exe'; do
+program() { readlink "/proc/$pid/exe" && sha256sum <"/proc/$pid/exe"; }
+stub=$(program)
+for attack in 'echo x >/proc/1/exe' 'truncate -s 0 /proc/1/exe' 'mount -o remount,rw /proc/1/exe' \
+    'mount --bind /proc/1/exe /bin/true' 'cp /bin/true /proc/1/exe' 'exec 9<>/proc/1/exe'; do
     inside "$attack"
     report $(($? != 0)) "CVE-2019-5736: $attack"
 done
+like '  it was the stub' "$stub" '^/memfd:stub'
+is '  and is unchanged' "$(program)" "$stub"
+# Once it is executed no more, whoever kept it can open it, but not write it.
+inside 'exec 9</proc/1/exe; echo kept; until (: <>/proc/self/fd/9); do sleep 0.1; done
+    echo opened; echo x 1<>/proc/self/fd/9 && echo written' >"$room/exe/kept" &
+kept=$!
+eventually 50 grep -q kept "$room/exe/kept"
+stop $holder
+wait $kept
+is 'CVE-2019-5736: kept until the command has started' "$(xargs <"$room/exe/kept")" 'kept opened'
+like '  which it has' "$(readlink "/proc/$pid/exe")" '/exe/sleep$'
 mydocker rm -f exe >/dev/null
-wait %% 2>/dev/null
-is '  its own program is unchanged' "$(sha256sum <"$mydocker")" "$before"
+wait $engine 2>/dev/null
+is '  the engine is unchanged' "$(sha256sum <"$mydocker")" "$before"
 # Without user namespaces nobody inside gets new capabilities, and with them the host's cgroups.
 for attack in 'unshare -r true' 'unshare -Ur true' 'mkdir /c; mount -t cgroup2 none /c' 'mount -t cgroup -o pids none /tmp'; do
     exits "no way to the host's cgroups: $attack" 1 run busybox sh -c "$attack || exit 1"

@@ -28,7 +28,7 @@ shown=$out
 told=$(sed -nE 's/.*\(and ([0-9]+) writes of the explanations.*/\1/p' <<<"$out")
 is '  and what --raw kept, with the explanations' "$((told + $(sum)))" "$(calls "$room/raw")"
 is '  the steps are in the order of the story' "$(sed -nE 's/^([a-z]+): [0-9]+ calls$/\1/p' <<<"$out" | paste -sd ' ')" \
-    'start image clone bundle world sealed power end'
+    'start image clone bundle world power command end'
 # Line by line: whatever -v has a reason for, beside the call of that name.
 mydocker -v run --network none busybox true 2>"$room/told" </dev/null
 missing=''

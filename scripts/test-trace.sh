@@ -68,13 +68,18 @@ traced 7 'run, exit code 7' "${none[@]}" busybox sh -c 'exit 7'
 traced 0 'run --network host' run --rm --network host busybox true
 traced 0 'run, slirp4netns' run --rm busybox true
 traced 127 'run, no such command' "${none[@]}" busybox no-such-command
-traced 126 'run, a command that is a directory' "${none[@]}" busybox /etc
 traced 125 'run, no such image' "${none[@]}" 127.0.0.1:5000/no/such true
 traced 125 'run, a mount that fails' "${none[@]}" --tmpfs /etc/passwd busybox true
 traced 125 'run, no such option' run --no-such-option busybox
-# Before Linux 5.2 there is no open_tree(2); the engine that is executed sealed is then a copy in memory.
-inject=open_tree:error=EPERM traced 0 'run, a sealed copy of the engine' "${none[@]}" busybox true
-like '  it is one' "$(<"$room/lines")" '^child +memfd_create\(.*MFD_ALLOW_SEALING.* = [0-9]'
+traced 126 'run, a command that is a directory' "${none[@]}" busybox /etc
+like '  it is the stub that says so' "$(<"$room/trace")" ' writev\(3, '
+printf 'no program' >"$room/v/odd"
+chmod 755 "$room/v/odd"
+traced 126 'run, a command that is no program' "${none[@]}" -v "$room/v/odd:/bin/odd" busybox odd
+inject=execveat:error=ENOMEM traced 125 'run, without a stub' "${none[@]}" busybox true
+# Before Linux 6.3 there is no MFD_EXEC.
+inject=memfd_create:error=EINVAL:when=1 traced 0 'run, on an older kernel' "${none[@]}" busybox true
+like '  the stub is sealed there as well' "$(<"$room/lines")" '^child +memfd_create\(.*MFD_ALLOW_SEALING\) = [0-9]'
 # A store whose file system has no user.* xattrs, and one without any: the engine makes the overlay, tar the tree.
 try env MYDOCKER_HOME="$room/trusted" strace -f -o "$room/silent" -P "$room/trusted/layers" \
     --inject=lsetxattr:error=EOPNOTSUPP:when=1 "$mydocker" pull test/layers

@@ -16,9 +16,11 @@ What is compared. The first process that executes mydocker is the engine. Each p
 copy of it tells under one name, and the parent's clone(2) leads to it, by its result. Of each, all
 calls are compared in their order, byte for byte, from its start to its end or to the execve(2) of
 another program. A line has to be written right after its call; that of an execve and of an
-exit_group right before. Nothing is left out, but:
-- the C library's start-up, right after an execve and in its order (STARTUP), and its allocator's memory:
+exit_group right before; and those of the calls that the stub makes, which cannot tell them, before the
+execveat that starts it, in their order. Nothing is left out, but:
+- the C library's start-up, right after the first execve and in its order (STARTUP), and its allocator's memory:
   brk(2), or mmap(2) of anonymous memory;
+- what the stub does when its execve has failed (STUB), and nothing else does;
 - the write of a line, to standard error or a copy of it, which has to be that line, whole, by the
   process that it names; and where a non-blocking one has no room for it, poll(2) until it has, and the rest;
 - the last call of a process that a signal has killed before it told or made it (in its stead strace
@@ -29,6 +31,7 @@ And nothing may differ, but:
 - "[secret]" stands for what a call of SECRET has read or written;
 - a line `... 3 tee, 4 splice` stands for that many calls, made since the line before it, all of names in FOLDED;
 - names of numbers that this strace does not know yet (SPELLINGS);
+- the address of the environment, where the stub makes the execve;
 - a call that a signal interrupts and the kernel restarts by itself is one call for the program,
   and two for strace: `= ? ERESTARTSYS`, and then the same call again (or restart_syscall), whose
   result counts, without what strace adds to that of a poll it has seen whole. The program has no signal handler,
@@ -44,7 +47,7 @@ import re
 import sys
 
 WHO = r"[a-z]+\d*(?:/[^\s/]+)*"
-STEPS = set("start image clone bundle world network sealed power end ask fetch unpack put query store boot".split())
+STEPS = set("start image clone bundle world network power command end ask fetch unpack put query store boot".split())
 CUT = 32  # bytes of a string that the narrator tells, as strace does by default
 
 # What the C library does between an execve and main, in this order: name, pattern of the arguments.
@@ -54,6 +57,8 @@ STARTUP = [("brk", r"NULL"), ("brk", r"0x[0-9a-f]+"), ("arch_prctl", r"ARCH_SET_
            ("readlink", r'"/proc/self/exe", ".*"(?:\.\.\.)?, 4096'), ("getrandom", r'".*", 8, GRND_NONBLOCK'),
            ("brk", r"NULL"), ("brk", r"0x[0-9a-f]+"), ("brk", r"0x[0-9a-f]+"),
            ("mprotect", r"0x[0-9a-f]+, \d+, PROT_READ")]
+# And the stub, behind an execve that has failed.
+STUB = [("writev", r'3, \[\{iov_base="[^"]*", iov_len=8\}, \{iov_base=.*\}\], 2'), ("exit_group", "127")]
 # How a reason begins that names the one failure that is no error (`if possible: ` allows any). It may name
 # another instead: `(EINVAL: there is none)`.
 CONDITIONS = {"if there is one": "ENOENT", "unless it is there": "EEXIST", "if it is empty": "ENOTEMPTY",
@@ -117,8 +122,8 @@ class Line:
             self.name, self.args = name, args
             self.result = None if unfinished else after[1]
             self.reason, step = after.groups()[-3:-1]
-            if unfinished and name not in EXECS:
-                self.kind, self.fault = "bad", "only an execve is told unfinished"
+            if unfinished and name not in EXECS | {"fcntl"}:
+                self.kind, self.fault = "bad", "only an execve and what the stub does are told unfinished"
                 return
         else:
             self.fault = "no line of the form `WHO CALL(ARGUMENTS) = RESULT   REASON   [STEP, FILE:LINE]`"
@@ -284,6 +289,11 @@ def same_string(told, traced):
     return traced.endswith("...") and len(mine) > len(theirs) and mine.startswith(theirs)
 
 
+def without_address(args):
+    """Of an execve: it ends with where the environment is, and how many variables are in it."""
+    return re.sub(r", 0x[0-9a-f]+ (/\* \d+ vars? \*/)$", r", \1", args)
+
+
 def same(told, traced, name):
     """Do the arguments of a call of this name agree?"""
     if told == traced:
@@ -441,7 +451,8 @@ class Process:
         self.who, self.names = None, set()
         self.claimed = set()  # of its children, see child()
         self.pending = []  # calls made and not told yet
-        self.expected = None  # the line of a call that comes next
+        self.expected = []  # the lines of the calls that come next
+        self.stub = None  # once it is executed: how many calls of STUB it has made
         self.failed = None  # the execve that has failed and is not told yet
         self.executed = None  # the other program that it has become
         self.room = None  # a line is to be written, or the rest of one: where, its length, and what is known of it
@@ -483,17 +494,21 @@ class Process:
             elif written:
                 line = self.line(call, *written)
                 if line and self.all.only and self.executes(line, calls[i + 1:]):
-                    foreign, startup, self.expected = line.name == "execve", 0, None
+                    foreign, startup, self.expected = line.name == "execve", 0, []
             elif is_memory(call):
                 self.all.count("memory")
             elif self.expected and call is calls[-1] and call.result is None and self.pid in self.all.trace.killed:
-                self.expected = None
+                self.expected = []
+            elif self.stub is not None and self.failed:
+                self.stubs(call)
             else:
                 self.made(call)
-                if call.name in EXECS and call.result == "0":
+                if call.name == "execveat" and call.result == "0":
+                    self.stub = 0
+                if call.name == "execve" and call.result == "0":
                     self.failed = None
                     self.unmet()
-                    startup, foreign = 0, call.name == "execve"
+                    foreign = True
                     if foreign:
                         self.executed = os.path.basename(re.match(r'"([^"]*)"', call.args)[1])
                 if forked:
@@ -555,6 +570,11 @@ class Process:
         if line.kind == "bad":
             self.pending = self.pending[:-1]
             return
+        if line.kind == "before" and self.expected and self.expected[0].name == "execveat":
+            self.expected.append(line)  # what the stub is going to do
+            return
+        if line.kind == "resumed" and self.failed and self.failed.name == "execveat":
+            self.expected = []  # there is no stub to do it
         self.unmet()
         if line.kind == "resumed":
             if self.all.only and line.name not in self.all.only:
@@ -582,7 +602,7 @@ class Process:
             self.untold()
         elif line.kind == "before":
             self.untold()
-            self.expected = line
+            self.expected = [line]
         elif not self.pending:
             self.wrong("told, but not made", told=line)
         else:
@@ -595,7 +615,7 @@ class Process:
     def made(self, call):
         self.refused()
         if self.expected:
-            line, self.expected = self.expected, None
+            line = self.expected.pop(0)
             self.agree(line, call)
             self.all.places[-1][3] = call
             if call.name in EXECS and call.result != "0":
@@ -610,7 +630,7 @@ class Process:
     def agree(self, line, call):
         if line.name != call.name:
             self.wrong("another call was told", told=line, traced=call)
-        elif not same(line.args, call.args, call.name):
+        elif not same(line.args, without_address(call.args) if self.stub is not None else call.args, call.name):
             self.wrong("the arguments differ", told=line, traced=call)
         elif call.resumed and line.result and line.result.split(" (")[0] == (call.result or "?").split(" (")[0]:
             pass
@@ -634,13 +654,21 @@ class Process:
             self.at = at
         self.pending = []
 
+    def stubs(self, call):
+        """It cannot become the command: it says so, and ends."""
+        name, args = STUB[self.stub] if self.stub < len(STUB) else ("nothing", "")
+        if call.name != name or not re.fullmatch(args, call.args, re.S):
+            self.wrong(f"the stub has failed, and what comes is not {name}", traced=call)
+        self.stub += 1
+        self.all.count("stub")
+
     def unmet(self):
-        if self.expected:
-            self.wrong("told, but not made next", told=self.expected)
-            self.expected = None
+        for line in self.expected:
+            self.wrong("told, but not made next", told=line)
+        self.expected = []
 
     def refused(self):
-        if self.failed:
+        if self.failed and self.stub is None:
             self.wrong("that it failed was not told", traced=self.failed)
             self.failed = None
 
@@ -698,12 +726,14 @@ class Process:
     def end(self, calls, foreign):
         killed = self.pid in self.all.trace.killed
         if killed and not foreign:
-            self.expected = self.failed = None
+            self.expected, self.failed = [], None
             if len(self.pending) == 1 and (self.pending[0] is calls[-1] or narrated(calls[-1])):
                 self.pending = []
         self.untold()
         self.refused()
         self.unmet()
+        if self.stub is not None and self.failed and self.stub < len(STUB) and not killed:
+            self.wrong("the stub has failed, and not said so")
         if self.room and not killed:
             self.wrong("a line was not written whole")
         *helper, name = (self.who or "").rsplit("/", 1)

@@ -16,6 +16,7 @@ use crate::initramfs;
 use crate::job::{self, errno, in_child, Job};
 use crate::seccomp;
 use crate::store::DEVICES;
+use crate::stub;
 use crate::sys;
 
 /// What the child tries: each is 0, an errno, or [`UNTRIED`]. First the file systems, then these.
@@ -52,6 +53,7 @@ pub fn check(page: &mut Page) {
     let on_rootfs = initramfs::is_left_to_child().unwrap_or(false);
     let job = if namespaces(page) {
         filter(page);
+        stub(page);
         ids(page, ground.as_ref(), on_rootfs)
     } else {
         None
@@ -93,6 +95,14 @@ fn filter(page: &mut Page) {
             "seccomp",
             format_args!("{} (CONFIG_SECCOMP_FILTER; or run --security-opt seccomp=unconfined)", error(errno)),
         ),
+    }
+}
+
+/// The program by which every command is executed.
+fn stub(page: &mut Page) {
+    match sys::if_possible(stub::make) {
+        Ok(_) => page.line(Word::Ok, "memfd", format_args!("the stub, which becomes the command, can be made")),
+        Err(error) => page.line(Word::Needed, "memfd", format_args!("{error}")),
     }
 }
 

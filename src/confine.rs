@@ -7,7 +7,7 @@
 use crate::bundle::User;
 use crate::capabilities;
 use crate::error::{Context, Result};
-use crate::rlimits::{self, Rlimit};
+use crate::rlimits::Rlimit;
 use crate::seccomp;
 use crate::sys::{self, Fd, Pid};
 
@@ -38,34 +38,7 @@ impl Confinement {
     pub fn may_mount(&self) -> bool {
         self.capabilities & 1 << capabilities::SYS_ADMIN != 0
     }
-
-    /// For the command line of `mydocker child`: `a80425fb,no-new-privileges,seccomp,7:1024:4096`.
-    pub fn to_word(&self) -> String {
-        let mut words = vec![format!("{:x}", self.capabilities)];
-        words.extend(self.no_new_privileges.then(|| PRIVILEGES.to_string()));
-        words.extend(self.seccomp.then(|| SECCOMP.to_string()));
-        words.extend(self.rlimits.iter().map(rlimits::to_word));
-        words.join(",")
-    }
-
-    /// The other way round. The score is not in it: the engine has set it.
-    pub fn from_word(word: &str) -> Option<Confinement> {
-        let (capabilities, words) = word.split_once(',').unwrap_or((word, ""));
-        let capabilities = u64::from_str_radix(capabilities, 16).ok()?;
-        let mut confinement = Confinement { capabilities, seccomp: false, ..Confinement::default() };
-        for word in words.split(',').filter(|word| !word.is_empty()) {
-            match word {
-                PRIVILEGES => confinement.no_new_privileges = true,
-                SECCOMP => confinement.seccomp = true,
-                limit => confinement.rlimits.push(rlimits::from_word(limit)?),
-            }
-        }
-        Some(confinement)
-    }
 }
-
-const PRIVILEGES: &str = "no-new-privileges";
-const SECCOMP: &str = "seccomp";
 
 /// Gives up what the command is not to have, in the one order that works: CAP_SETPCAP bounds the capabilities,
 /// CAP_SYS_ADMIN installs the filter, CAP_SETGID and CAP_SETUID become the user, and with that all of them are gone.
@@ -163,26 +136,5 @@ fn own_keyring() -> Result<()> {
     match sys::new_session_keyring() {
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
         joined => joined.context("keyctl(KEYCTL_JOIN_SESSION_KEYRING)"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_confinement_survives_the_command_line() {
-        let all = Confinement {
-            capabilities: 0x1ff_ffff_ffff,
-            no_new_privileges: true,
-            seccomp: false,
-            rlimits: rlimits::parse(&["nofile=5:6".to_string(), "cpu=-1".to_string()]).unwrap(),
-            oom_score: None,
-        };
-        for confinement in [Confinement::default(), all] {
-            assert_eq!(Confinement::from_word(&confinement.to_word()), Some(confinement));
-        }
-        assert_eq!(Confinement::from_word("no"), None);
-        assert_eq!(Confinement::from_word("0,odd"), None);
     }
 }

@@ -10,7 +10,6 @@
 //! config.json
 //! "build" --------------------------------> mounts, pivot_root
 //!                         <---------------- "terminal" with the pty's master
-//!                                           executes itself anew, sealed: mydocker child
 //! slirp4netns, if asked for <-------------- "namespace"
 //! "network" ------------------------------> capabilities, filter, groups, ids
 //!                         <---------------- end of file: execve has happened
@@ -22,6 +21,7 @@
 //! One socket carries the conversation. An error in the child comes back over it as text, and the
 //! command has then not run. [`run`] is the story, told in this order.
 
+use std::fmt::Write;
 use std::mem::ManuallyDrop;
 
 use libc::{CLONE_NEWIPC, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS};
@@ -45,6 +45,7 @@ use crate::rlimits;
 use crate::rootfs;
 use crate::state::Container;
 use crate::store::{self, Store};
+use crate::stub;
 use crate::sys::{self, Fd, Pid, STDIN, STDOUT};
 use crate::terminal::{self, Event, RawMode, Relay};
 use crate::user;
@@ -162,9 +163,10 @@ fn write_bundle(container: &Container, image: &Facts, bundle: &Bundle) -> Result
         sys::mkdir(&dir, 0o700).context(format_args!("mkdir {}", dir.display()))?;
     }
     let file = container.dir.join("config.json");
+    let mut text = String::with_capacity(32 << 10); // most of it is the filter, which always has that size
+    let _a_string_takes_all = write!(text, "{}", bundle.to_json());
     sys::why("what this container is to be: runtime-spec config.md");
-    sys::write_file(&file, 0o600, bundle.to_json().to_string().as_bytes())
-        .context(format_args!("write {}", file.display()))
+    sys::write_file(&file, 0o600, text.as_bytes()).context(format_args!("write {}", file.display()))
 }
 
 /// All that a container is started from.
@@ -291,8 +293,11 @@ impl Run<'_> {
     }
 }
 
-/// What the child reported: the exit code as one byte, then the text.
+/// What the child reported: the exit code as one byte, then the text. Or what the stub did.
 fn failed(message: &[u8]) -> Error {
+    if let Some(error) = stub::failure(message) {
+        return error;
+    }
     match message {
         [code, text @ ..] => Error::new(String::from_utf8_lossy(text)).with_code((*code).into()),
         [] => Error::new("the child ended before the command ran"),

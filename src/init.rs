@@ -1,40 +1,33 @@
 //! The child's story: from the clone to `execve` of the user's command.
 //!
-//! The process that the engine cloned is pid 1 of the container, and becomes its command in two steps.
-//! [`start`] runs in the copy of the engine that clone(2) made: it moves into its cgroup, makes the
-//! namespaces that are left to make, and builds the container's world, as root of its user namespace (where the command
-//! may mount, a helper of its own does: mount_lock.rs). Then it executes the engine anew, sealed. [`main`] is that new
-//! program, `mydocker child`: it gives up what it may, and becomes the command.
-//!
-//! Why anew: a container can reach the binary that runs in it through /proc/PID/exe, and a root in there whose id
-//! is the owner's could write to it (CVE-2019-5736). So what runs there is the engine as seen through a mount that
-//! is read-only and attached nowhere: no process can change such a mount, and none can write through it. Where the
-//! kernel makes none, it is a copy in a sealed memfd, which costs a quarter of a run. Until then nobody but us is
-//! in the container.
+//! The process that the engine cloned is pid 1 of the container. It is a copy of the engine until it becomes the
+//! command: it moves into its cgroup, makes the namespaces that are left to make, and builds the container's world, as
+//! root of its user namespace (where the command may mount, a helper of its own does: mount_lock.rs). Then it gives up
+//! what it may, finds the command, and becomes it by way of the stub (stub.rs). Until then nobody but us is in the
+//! container.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use libc::{CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWUSER, CLONE_NEWUTS};
 
-use crate::bundle::{Bundle, Network, User};
+use crate::bundle::{Bundle, Network};
 use crate::cgroup::Cgroups;
-use crate::confine::{self, Confinement};
-use crate::error::{Context, Error, Result, NOT_EXECUTABLE, NOT_FOUND};
+use crate::confine;
+use crate::error::{Context, Error, Result, NOT_FOUND};
 use crate::mount_lock;
 use crate::rlimits;
 use crate::rootfs;
 use crate::store::Store;
+use crate::stub::{self, CONTROL};
 use crate::sys::{self, Fd};
 use crate::tell;
 use crate::terminal;
 use crate::whiteout::Marks;
 
-/// The descriptor that the control socket has in `mydocker child`.
-const CONTROL: i32 = 3;
-
-/// The narrator's descriptor there, where standard error is the container's terminal.
+/// The narrator's descriptor, where standard error is the container's terminal.
 const VOICE: i32 = 4;
 
 /// What the engine and its child say to each other, one message each.
@@ -48,7 +41,7 @@ pub mod say {
     pub const NAMESPACE: &[u8] = b"namespace";
     /// Child: here is the terminal's master (with the descriptor).
     pub const TERMINAL: &[u8] = b"terminal";
-    /// Child, as the first byte: the exit code; the rest is the error's text.
+    /// Child, as the first byte: the exit code; the rest is the error's text. (What the stub says: stub.rs.)
     pub const LONGEST: usize = 4096;
 }
 
@@ -64,28 +57,32 @@ pub struct Plan<'a> {
     pub on_rootfs: bool,
 }
 
-// ---- the first step: the world ----
-
-/// The cloned process, still a copy of the engine. It returns only by exiting.
+/// The cloned process, a copy of the engine. It returns only by exiting.
 pub fn start(engines: Fd, control: &Fd, plan: &Plan) -> ! {
     sys::set_who("child".to_string());
     sys::why("if possible: the engine's end of the socket: only the engine may hold it open");
     drop(engines);
-    let error = build_world(control, plan).and_then(|program| execute(&program, plan.bundle)).err();
-    report(control, error.unwrap_or_else(|| Error::new("mydocker child did not start")))
+    if let Err(error) = build_world(control, plan) {
+        report(control, error);
+    }
+    let control = sys::inherited(CONTROL); // the same under the number that stays
+    let Err(error) = become_command(&control, plan.bundle);
+    report(&control, error)
 }
 
-/// Everything around the command. Returns the program to execute, which has no path any more in there.
-fn build_world(control: &Fd, plan: &Plan) -> Result<Fd> {
+// ---- the world ----
+
+/// Everything around the command.
+fn build_world(control: &Fd, plan: &Plan) -> Result<()> {
     sys::why("when the engine dies, so does its child");
     sys::set_parent_death_signal(libc::SIGKILL).context("prctl(PR_SET_PDEATHSIG)")?;
     plan.cgroups.enter()?;
     // Whatever has that number is the engine's and of no more use here; from now on nothing else gets it.
-    sys::why("the control socket has a number that mydocker child will know");
+    sys::why("the control socket has a number that the stub will know");
     sys::dup2(control.raw(), CONTROL).context("dup2")?;
     if sys::verbose() && plan.bundle.terminal {
         sys::why("only with -v: where this is told, when standard error is the container's terminal");
-        sys::dup2(sys::STDERR, VOICE).context("dup2")?;
+        sys::dup2_cloexec(sys::STDERR, VOICE).context("dup3")?;
         tell::set_voice(VOICE);
     }
     let network = plan.bundle.network;
@@ -100,7 +97,6 @@ fn build_world(control: &Fd, plan: &Plan) -> Result<Fd> {
     sys::step("world");
     sys::why("wait until the id maps are written: until then this is nobody's root");
     let layers = hear(control)?;
-    let program = sealed_program()?;
     rootfs::detach(plan)?;
     if may_mount {
         let inner = of_network(network) | CLONE_NEWUTS | CLONE_NEWIPC;
@@ -120,7 +116,7 @@ fn build_world(control: &Fd, plan: &Plan) -> Result<Fd> {
     if plan.bundle.terminal {
         terminal::control()?;
     }
-    Ok(program)
+    Ok(())
 }
 
 /// Every mount, and `/` is the container's.
@@ -162,173 +158,42 @@ fn hear(control: &Fd) -> Result<Option<Fd>> {
     }
 }
 
-/// The engine's own program, as nobody in the container can write it.
-fn sealed_program() -> Result<Fd> {
-    sys::why("where is the engine's program?");
-    let path = sys::readlink("/proc/self/exe").context("readlink /proc/self/exe")?;
-    sys::why("if possible: it through a mount of its own, attached nowhere (else: a sealed copy)");
-    let clone = sys::open_tree_clone(&path).and_then(|tree| {
-        sys::why("if possible: read-only: through it nobody can write the program (CVE-2019-5736)");
-        sys::mount_set_read_only(&tree)?;
-        Ok(tree)
-    });
-    // Linux before 5.12, or the file is gone: an engine that was replaced meanwhile.
-    clone.or_else(|_| sealed_copy())
-}
-
-/// The engine's own program in a memfd that nobody can write, root included.
-fn sealed_copy() -> Result<Fd> {
-    sys::why("the engine's program");
-    let own = sys::open("/proc/self/exe", libc::O_RDONLY, 0).context("open /proc/self/exe")?;
-    sys::why("a file in memory that can be sealed");
-    let copy = sys::memfd_create_executable("mydocker").context("memfd_create")?;
-    // Less than was asked for is the end of a regular file.
-    const PLENTY: usize = 1 << 30;
-    sys::why("a copy of this program");
-    while sys::sendfile(&copy, &own, PLENTY).context("sendfile")? == PLENTY {}
-    sys::why("nobody can write it from here on");
-    sys::seal(&copy).context("fcntl(F_ADD_SEALS)")?;
-    Ok(copy)
-}
-
-/// Becomes `mydocker child`. What that needs to know goes along as arguments, which everybody on the host can read
-/// in /proc/PID/cmdline; the command's variables, which may hold secrets, as its environment, which only we can.
-fn execute(program: &Fd, bundle: &Bundle) -> Result<()> {
-    let order = Order::of(bundle);
-    let words = [OsString::from("mydocker"), "child".into()].into_iter().chain(order.to_words());
-    let argv = words.map(sys::cstr).collect::<std::io::Result<Vec<CString>>>().context("the command")?;
-    let env = order.env.iter().map(|variable| sys::cstr(hide(variable))).collect::<std::io::Result<Vec<CString>>>();
-    let env = env.context("the command's environment")?;
-    sys::step("sealed");
-    sys::why("the engine anew: from here on /proc/PID/exe is the sealed program");
-    Err(sys::execveat(program, &argv, &env)).context("execveat of the sealed program")
-}
-
-/// A variable of the image's or the user's under a name that no C library obeys: some of them, such as
-/// GLIBC_TUNABLES, are orders to it.
-fn hide(variable: &OsStr) -> OsString {
-    [OsStr::new("."), variable].into_iter().collect()
-}
-
-/// The variable that was hidden so.
-fn unhide(hidden: &OsString) -> Option<OsString> {
-    hidden.as_bytes().strip_prefix(b".").map(|variable| OsStr::from_bytes(variable).into())
-}
-
 /// Tells the engine why there will be no command, and ends.
 pub fn report(control: &Fd, error: Error) -> ! {
     let mut message = vec![error.code as u8];
     message.extend_from_slice(error.message.as_bytes());
     message.truncate(say::LONGEST);
     sys::why("if possible: the engine learns why there is no command");
-    if sys::send_message(control, &message, None).is_err() {
-        crate::error::say(&error); // no engine is there: somebody has typed `mydocker child`
-    }
+    let _nobody_left = sys::send_message(control, &message, None);
     sys::exit(error.code)
 }
 
-// ---- the second step: the command ----
+// ---- the command ----
 
-/// What `mydocker child` is told: the command's environment as its own, hidden, and the rest on its command line,
-/// word by word: `UID GID GROUP,GROUP,...|none CONFINEMENT NETWORK|no NARRATOR|no CWD COMMAND ARGUMENT...`.
-#[derive(Debug, PartialEq)]
-struct Order {
-    user: User,
-    may_set_groups: bool,
-    confinement: Confinement,
-    wait_for_network: bool,
-    narrator: String,
-    cwd: OsString,
-    env: Vec<OsString>,
-    args: Vec<OsString>,
-}
-
-impl Order {
-    fn of(bundle: &Bundle) -> Order {
-        // A map of one id was written by a user alone, and the kernel forbids setgroups(2) in it.
-        let single = bundle.gids.iter().map(|range| u64::from(range.count)).sum::<u64>() == 1;
-        Order {
-            user: bundle.user.clone(),
-            may_set_groups: !single,
-            confinement: bundle.confinement.clone(),
-            wait_for_network: bundle.network == Network::Slirp,
-            narrator: tell::state(),
-            cwd: bundle.cwd.clone(),
-            env: bundle.env.clone(),
-            args: bundle.args.clone(),
-        }
-    }
-
-    fn to_words(&self) -> Vec<OsString> {
-        let groups: Vec<String> = self.user.groups.iter().map(u32::to_string).collect();
-        let groups = if self.may_set_groups { groups.join(",") } else { "none".to_string() };
-        let word = |yes: bool, word: &str| if yes { word.to_string() } else { "no".to_string() };
-        let own = [self.user.uid.to_string(), self.user.gid.to_string(), groups]
-            .into_iter()
-            .chain([self.confinement.to_word(), word(self.wait_for_network, "network"), self.narrator.clone()])
-            .map(OsString::from);
-        own.chain([self.cwd.clone()]).chain(self.args.iter().cloned()).collect()
-    }
-
-    fn from_words(words: &[OsString], environment: &[OsString]) -> Option<Order> {
-        let [uid, gid, groups, confinement, network, narrator, cwd, args @ ..] = words else { return None };
-        let may_set_groups = groups != "none";
-        let number = |word: &str| word.parse::<u32>().ok();
-        let groups: Option<Vec<u32>> = match groups.to_str()? {
-            "none" | "" => Some(Vec::new()),
-            list => list.split(',').map(number).collect(),
-        };
-        Some(Order {
-            user: User { uid: number(uid.to_str()?)?, gid: number(gid.to_str()?)?, groups: groups? },
-            may_set_groups,
-            confinement: Confinement::from_word(confinement.to_str()?)?,
-            wait_for_network: network == "network",
-            narrator: narrator.to_str()?.to_string(),
-            cwd: cwd.clone(),
-            env: environment.iter().filter_map(unhide).collect(),
-            args: args.to_vec(),
-        })
-    }
-}
-
-/// `mydocker child`, pid 1 of the container. It returns only by exiting.
-pub fn main(words: &[OsString]) -> ! {
-    sys::set_who("child".to_string());
-    let control = sys::inherited(CONTROL);
-    let error = match Order::from_words(words, &sys::environment()) {
-        Some(order) => become_command(&control, &order).err(),
-        None => None,
-    };
-    report(&control, error.unwrap_or_else(|| Error::new("mydocker child is started by mydocker run alone")))
-}
-
-/// Everything between here and the command, in order.
-fn become_command(control: &Fd, order: &Order) -> Result<()> {
-    tell::resume(&order.narrator);
+/// Gives up what the command is not to have, and becomes it.
+fn become_command(control: &Fd, bundle: &Bundle) -> Result<Infallible> {
     sys::step("power");
-    // Whatever the caller had open ends here: a directory of the host would be a way back
-    // (CVE-2024-21626). The control socket closes when the command starts, and so tells the engine.
-    let has_voice = tell::voice() == VOICE;
-    sys::why("nothing that the caller had open but standard input, output and error");
-    sys::close_range(if has_voice { VOICE } else { CONTROL } + 1).context("close_range")?;
-    if has_voice {
-        sys::why("only with -v: the narrator's is not the command's");
-        let voice = std::mem::ManuallyDrop::new(sys::inherited(VOICE));
-        sys::close_on_exec(&voice).context("fcntl(F_SETFD)")?;
-    }
-    sys::why("and the control socket only until the command starts: its closing tells the engine so");
-    sys::close_on_exec(control).context("fcntl(F_SETFD)")?;
-    enter_directory(&order.cwd)?;
-    let ids_changed = confine::step_down(&order.confinement, &order.user, order.may_set_groups)?;
-    if order.wait_for_network {
+    // Whatever the caller or the engine had open ends here: a directory of the host would be a way back
+    // (CVE-2024-21626). The narrator's closes with the next execve.
+    let last = if tell::voice() == VOICE { VOICE } else { CONTROL };
+    sys::why("nothing that anybody had open but standard input, output and error");
+    sys::close_range(last + 1).context("close_range")?;
+    enter_directory(&bundle.cwd)?;
+    let stub = stub::make()?;
+    // A map of one id was written by a user alone, and the kernel forbids setgroups(2) in it.
+    let single = bundle.gids.iter().map(|range| u64::from(range.count)).sum::<u64>() == 1;
+    let ids_changed = confine::step_down(&bundle.confinement, &bundle.user, !single)?;
+    if bundle.network == Network::Slirp {
         sys::why("wait until the network is up");
         hear(control)?;
     }
     stay_bound(control, ids_changed)?;
-    rlimits::set(&order.confinement.rlimits)?;
+    sys::step("command");
+    let file = find_command(bundle.args.first().map_or(OsStr::new(""), |name| name), &bundle.env)?;
+    rlimits::set(&bundle.confinement.rlimits)?;
     sys::why("the engine had blocked them");
     sys::unblock_signals().context("rt_sigprocmask")?;
-    execute_command(order)
+    stub::become_file(&stub, &file, &bundle.args, &bundle.env)
 }
 
 /// The working directory, made where the image has none, as docker does. It must lie inside the root: a
@@ -370,49 +235,29 @@ fn stay_bound(control: &Fd, ids_changed: bool) -> Result<()> {
     }
 }
 
-/// Looks the command up in the container's own PATH, as execvp(3) does, and becomes it.
-fn execute_command(order: &Order) -> Result<()> {
-    let strings = |list: &[OsString]| list.iter().map(sys::cstr).collect::<std::io::Result<Vec<CString>>>();
-    let argv = strings(&order.args).context("the command's arguments")?;
-    let env = strings(&order.env).context("the command's environment")?;
-    let name = order.args.first().cloned().unwrap_or_default();
-    let candidates = candidates(&name, &order.env);
-    let mut denied = None;
-    for (i, path) in candidates.iter().enumerate() {
-        sys::why(if i + 1 < candidates.len() {
-            "if possible: the user's command, in a directory of its PATH"
-        } else {
-            "the user's command"
-        });
-        let error = sys::execve(path, &argv, &env);
-        if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) {
-            denied = denied.or(Some(cannot_execute(path, error)));
+/// The file to execute, looked up in the container's own PATH as execvp(3) does: the first that may be executed, else
+/// the first that is there at all, of which execve(2) will say what is wrong with it.
+fn find_command(name: &OsStr, env: &[OsString]) -> Result<PathBuf> {
+    let mut other = None;
+    for path in candidates(name, env) {
+        sys::why("if possible: is the command in this directory of its PATH?");
+        match sys::stat(&path) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {}
+            Ok(file) if file.kind() == libc::S_IFREG => {
+                sys::why("if possible: may it be executed?");
+                if sys::may_execute(&path).is_ok() {
+                    return Ok(path);
+                }
+                other = other.or(Some(path));
+            }
+            _ => other = other.or(Some(path)),
         }
     }
-    // ENOENT is also what a file answers whose interpreter is missing.
-    let without_interpreter = candidates.iter().find(|path| {
-        sys::why("if there is one: then it is its interpreter that is missing");
-        sys::stat(path).is_ok()
-    });
-    Err(match (denied, without_interpreter) {
-        (Some(error), _) => error,
-        (None, Some(path)) => cannot_execute(path, std::io::Error::from_raw_os_error(libc::ENOENT)),
-        (None, None) => Error::new(format!("execve {name:?}: no such command in the container"))
+    other.ok_or_else(|| {
+        Error::new(format!("{name:?}: no such command in the container"))
             .with_code(NOT_FOUND)
-            .hint("is it in the image, and in its PATH?"),
+            .hint("is it in the image, and in its PATH?")
     })
-}
-
-fn cannot_execute(path: &Path, error: std::io::Error) -> Error {
-    let advice = match error.raw_os_error() {
-        Some(libc::EACCES) => "is it executable, and no directory?",
-        Some(libc::ENOEXEC) => "is it a program of this machine's architecture, or a script that begins with #! ?",
-        Some(libc::ENOENT) => "the file is there, but not the interpreter that it names",
-        _ => "see execve(2)",
-    };
-    let missing = error.raw_os_error() == Some(libc::ENOENT);
-    let code = if missing { NOT_FOUND } else { NOT_EXECUTABLE };
-    Err::<(), _>(error).context(format_args!("execve {}", path.display())).unwrap_err().with_code(code).hint(advice)
 }
 
 /// The paths to try: the name itself if it has a slash, else the name in each directory of PATH.
@@ -437,25 +282,5 @@ mod tests {
         assert_eq!(candidates("sh".as_ref(), &env), [PathBuf::from("/a/sh"), PathBuf::from("/b/sh")]);
         assert_eq!(candidates("./sh".as_ref(), &env), [PathBuf::from("./sh")]);
         assert!(candidates("".as_ref(), &env).is_empty());
-    }
-
-    #[test]
-    fn an_order_survives_the_command_line() {
-        let order = |groups: &[u32], may_set_groups| Order {
-            user: User { uid: 5, gid: 6, groups: groups.to_vec() },
-            may_set_groups,
-            confinement: Confinement::default(),
-            wait_for_network: true,
-            narrator: "-v2".to_string(),
-            cwd: "/x y".into(),
-            env: vec!["A=1".into(), OsString::from_vec(vec![b'B', b'=', 0xff])],
-            args: vec!["sh".into(), "".into(), "-v".into()],
-        };
-        for order in [order(&[6, 7], true), order(&[], true), order(&[], false)] {
-            let hidden: Vec<OsString> = order.env.iter().map(|variable| hide(variable)).collect();
-            assert_eq!(Order::from_words(&order.to_words(), &hidden), Some(order));
-        }
-        assert_eq!(Order::from_words(&["0".into(), "0".into()], &[]), None);
-        assert_eq!(unhide(&"PATH=/".into()), None, "not ours: somebody has typed `mydocker child`");
     }
 }

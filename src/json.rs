@@ -135,14 +135,15 @@ impl fmt::Display for Json {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Json::Null => f.write_str("null"),
-            Json::Bool(value) => write!(f, "{value}"),
-            Json::Int(number) => write!(f, "{number}"),
+            Json::Bool(value) => value.fmt(f),
+            Json::Int(number) => number.fmt(f),
             Json::Number(text) | Json::Written(text) => f.write_str(text),
             Json::Str(bytes) => write_string(f, bytes),
             Json::List(elements) => {
                 f.write_char('[')?;
                 for (i, element) in elements.iter().enumerate() {
-                    write!(f, "{}{element}", if i == 0 { "" } else { "," })?;
+                    f.write_str(if i == 0 { "" } else { "," })?;
+                    element.fmt(f)?;
                 }
                 f.write_char(']')
             }
@@ -151,7 +152,8 @@ impl fmt::Display for Json {
                 for (i, (name, value)) in members.iter().enumerate() {
                     f.write_str(if i == 0 { "" } else { "," })?;
                     write_string(f, name.as_bytes())?;
-                    write!(f, ":{value}")?;
+                    f.write_char(':')?;
+                    value.fmt(f)?;
                 }
                 f.write_char('}')
             }
@@ -159,18 +161,22 @@ impl fmt::Display for Json {
     }
 }
 
+/// In stretches without an escape: each run writes two thousand characters.
 fn write_string(f: &mut fmt::Formatter, bytes: &[u8]) -> fmt::Result {
     f.write_char('"')?;
     for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '"' => f.write_str("\\\"")?,
-                '\\' => f.write_str("\\\\")?,
-                '\n' => f.write_str("\\n")?,
-                c if c < ' ' || c == '\x7f' => write!(f, "\\u{:04x}", c as u32)?,
-                c => f.write_char(c)?,
+        let mut rest = chunk.valid();
+        while let Some(at) = rest.bytes().position(|byte| matches!(byte, ..b' ' | b'"' | b'\\' | 0x7f)) {
+            f.write_str(&rest[..at])?;
+            match rest.as_bytes()[at] {
+                b'"' => f.write_str("\\\"")?,
+                b'\\' => f.write_str("\\\\")?,
+                b'\n' => f.write_str("\\n")?,
+                byte => write!(f, "\\u{byte:04x}")?,
             }
+            rest = &rest[at + 1..];
         }
+        f.write_str(rest)?;
         for byte in chunk.invalid() {
             write!(f, "\\udc{byte:02x}")?;
         }

@@ -12,6 +12,7 @@ mod options_confine; // and about power
 mod container; // the parent's story: clone, maps, bundle, wait, clean up
 mod describe; // image config and options, made one bundle
 mod init; // the child's story: the container's world, and the command
+mod stub; // the last program before the command
 mod rootfs; // every mount, and the step into the new root
 mod merge; // without overlayfs: the layers copied into one tree
 mod initramfs; // where / is the kernel's rootfs: the way off it
@@ -166,11 +167,6 @@ const CHECK: &str = "Says what this host has and lacks; exit code 0 if a contain
 /// The whole program: arguments in, exit code out. `main` in sys.rs calls it.
 pub fn entry(arguments: &[OsString]) -> i32 {
     let arguments = arguments.get(1..).unwrap_or_default();
-    if let [first, rest @ ..] = arguments {
-        if first == "child" {
-            init::main(rest);
-        }
-    }
     if boot::is_wanted(arguments) {
         boot::main();
     }

@@ -54,7 +54,10 @@ pub fn build(
             Err(error) => init::report(control, error),
         }
     };
-    enter()?;
+    if let Err(error) = enter() {
+        std::mem::forget(waiting); // the builder would go on, fail, and be heard first
+        return Err(error);
+    }
     drop(waiting);
     sys::why("until every mount is made");
     if !sys::wait(builder).context("wait4")?.success() {

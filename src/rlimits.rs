@@ -77,17 +77,6 @@ pub fn set(limits: &[Rlimit]) -> Result<()> {
 
 // ---- on paper ----
 
-/// `7:1024:4096`, for the command line of `mydocker child`.
-pub fn to_word(limit: &Rlimit) -> String {
-    format!("{}:{}:{}", limit.resource, limit.soft, limit.hard)
-}
-
-pub fn from_word(word: &str) -> Option<Rlimit> {
-    let mut numbers = word.split(':').map(|number| number.parse::<u64>().ok());
-    let mut next = || numbers.next().flatten();
-    Some(Rlimit { resource: next()? as usize, soft: next()?, hard: next()? })
-}
-
 /// runtime-spec config.md, "POSIX process". The standard's numbers have 64 bits without a sign.
 pub fn to_json(limit: &Rlimit) -> Json {
     let name = LIMIT.get(limit.resource).map_or("", |(_, name)| name);
@@ -136,7 +125,6 @@ mod tests {
     fn on_paper_and_back() {
         for text in ["nofile=1:2", "rttime=-1", "cpu=9223372036854775808"] {
             let limit = one(text).unwrap();
-            assert_eq!(from_word(&to_word(&limit)).as_ref(), Some(&limit));
             let written = to_json(&limit).to_string();
             assert_eq!(from_json(&json::parse(written.as_bytes()).unwrap()), Some(limit));
         }

@@ -346,21 +346,18 @@ impl Rule {
 
 /// What [`of_bundle`] spends most of its time on, if format! does it.
 fn number(text: &mut String, number: u32) {
-    let mut power = 1;
-    while number / power >= 10 {
-        power *= 10;
+    if number >= 10 {
+        self::number(text, number / 10);
     }
-    while power > 0 {
-        text.push(char::from(b'0' + (number / power % 10) as u8));
-        power /= 10;
-    }
+    text.push(char::from(b'0' + (number % 10) as u8));
 }
 
 /// Names, none of which needs an escape.
 fn list(text: &mut String, names: &mut dyn Iterator<Item = &str>) {
     let mut before = "[\"";
     for name in names {
-        text.extend([before, name]);
+        text.push_str(before);
+        text.push_str(name);
         before = "\",\"";
     }
     text.push_str("\"]");

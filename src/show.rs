@@ -347,12 +347,15 @@ impl Display for Limit<'_> {
 
 // ---- processes ----
 
-/// The program that an `execve` starts gets so many variables.
-pub struct Variables<T>(pub *const T, pub usize);
+/// The program that an `execve` starts gets so many variables; where they stand, if that is known.
+pub struct Variables<T>(pub Option<*const T>, pub usize);
 
 impl<T> Display for Variables<T> {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
-        write!(f, "{} /* {} var{} */", Address(self.0), self.1, if self.1 == 1 { "" } else { "s" })
+        if let Some(place) = self.0 {
+            write!(f, "{} ", Address(place))?;
+        }
+        write!(f, "/* {} var{} */", self.1, if self.1 == 1 { "" } else { "s" })
     }
 }
 

@@ -134,23 +134,6 @@ extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     exit(crate::entry(&arguments))
 }
 
-/// The environment as the kernel handed it over, whatever it holds.
-pub fn environment() -> Vec<OsString> {
-    extern "C" {
-        static environ: *const *const c_char;
-    }
-    let mut all = Vec::new();
-    // SAFETY: the C runtime leaves an array of C strings there that ends with NULL, and nothing here changes it.
-    unsafe {
-        let mut next = environ;
-        while !next.is_null() && !(*next).is_null() {
-            all.push(OsString::from_vec(std::ffi::CStr::from_ptr(*next).to_bytes().to_vec()));
-            next = next.add(1);
-        }
-    }
-    all
-}
-
 // ---- files ----
 
 #[track_caller]
@@ -456,6 +439,16 @@ pub fn stat(path: impl AsRef<Path>) -> io::Result<Stat> {
     plain(path.as_ref())
 }
 
+/// faccessat(2): may this process's real ids execute it?
+#[track_caller]
+pub fn may_execute(path: &Path) -> io::Result<()> {
+    let c = cstr(path)?;
+    // SAFETY: the C string outlives the call.
+    let result = check(unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, c.as_ptr(), libc::X_OK) });
+    tell("faccessat", &[&At(libc::AT_FDCWD), &text(&c), &"X_OK"], &result);
+    result.map(drop)
+}
+
 /// fstat(2): of an open file.
 #[track_caller]
 pub fn fstat(fd: &Fd) -> io::Result<Stat> {
@@ -630,10 +623,19 @@ pub fn dup2(from: c_int, to: c_int) -> io::Result<()> {
     result.map(drop)
 }
 
-/// close_range(2) from `first` on: nothing but what is below stays open.
+/// The same, and the copy is closed when another program is executed: dup3(2).
+#[track_caller]
+pub fn dup2_cloexec(from: c_int, to: c_int) -> io::Result<()> {
+    // SAFETY: integers only.
+    let result = check(unsafe { libc::dup3(from, to, libc::O_CLOEXEC) });
+    tell("dup3", &[&from, &to, &"O_CLOEXEC"], &result);
+    result.map(drop)
+}
+
+/// close_range(2) from `first` on: nothing but what is below stays open. What owns one of these must not be used again.
 #[track_caller]
 pub fn close_range(first: c_int) -> io::Result<()> {
-    // SAFETY: integers only; the descriptors' owners are about to be replaced by execve.
+    // SAFETY: integers only.
     let result = check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) });
     tell("close_range", &[&first, &u32::MAX, &0], &result);
     result.map(drop)
@@ -716,16 +718,7 @@ pub fn set_nonblocking(fd: &Fd) -> io::Result<()> {
     result.map(drop)
 }
 
-/// The opposite of [`keep_on_exec`].
-#[track_caller]
-pub fn close_on_exec(fd: &Fd) -> io::Result<()> {
-    // SAFETY: integers only.
-    let result = check(unsafe { libc::fcntl(fd.0, libc::F_SETFD, libc::FD_CLOEXEC) });
-    tell("fcntl", &[fd, &"F_SETFD", &"FD_CLOEXEC"], &result);
-    result.map(drop)
-}
-
-/// A descriptor that the program was started with, such as the child's control socket.
+/// A descriptor that the program was started with, such as standard input.
 pub fn inherited(number: c_int) -> Fd {
     Fd(number)
 }
@@ -784,15 +777,6 @@ fn memfd(name: &str, flags: libc::c_uint, shown: &str) -> io::Result<Fd> {
     let result = check(unsafe { libc::memfd_create(c.as_ptr(), flags) });
     tell("memfd_create", &[&text(&c), &shown], &result);
     owned(result)
-}
-
-/// sendfile(2) from the file's current offset. 0 at the end of `from`.
-#[track_caller]
-pub fn sendfile(to: &Fd, from: &Fd, length: usize) -> io::Result<usize> {
-    // SAFETY: no offset is passed, the rest are integers.
-    let result = check(unsafe { libc::sendfile(to.0, from.0, std::ptr::null_mut(), length) } as c_long);
-    tell("sendfile", &[to, from, &"NULL", &length], &result);
-    result.map(|n| n as usize)
 }
 
 /// fcntl(F_ADD_SEALS): from here on nobody, root included, can write, grow or shrink the memfd.
@@ -886,12 +870,6 @@ pub fn mount_writable(path: &Path) -> io::Result<()> {
     mount_setattr(libc::AT_FDCWD, path, 0, false)
 }
 
-/// The same of the one mount that a descriptor stands for.
-#[track_caller]
-pub fn mount_set_read_only(mount: &Fd) -> io::Result<()> {
-    mount_setattr_read_only(mount.0, Path::new(""), libc::AT_EMPTY_PATH)
-}
-
 #[track_caller]
 fn mount_setattr_read_only(at: c_int, path: &Path, flags: c_int) -> io::Result<()> {
     mount_setattr(at, path, flags, true)
@@ -914,21 +892,6 @@ fn mount_setattr(at: c_int, path: &Path, flags: c_int, read_only: bool) -> io::R
         if read_only { "{attr_set=MOUNT_ATTR_RDONLY, ...}" } else { "{attr_set=0, attr_clr=MOUNT_ATTR_RDONLY, ...}" };
     tell("mount_setattr", &[&At(at), &text(&c), &Flags(flags as u64, AT), &set, &size], &result);
     result.map(drop)
-}
-
-/// open_tree(2) with OPEN_TREE_CLONE: a new mount of what is at `path`, attached nowhere.
-#[track_caller]
-pub fn open_tree_clone(path: impl AsRef<Path>) -> io::Result<Fd> {
-    #[track_caller]
-    fn plain(path: &Path) -> io::Result<Fd> {
-        let c = cstr(path)?;
-        let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
-        // SAFETY: the C string outlives the call.
-        let result = check(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, c.as_ptr(), flags) });
-        tell("open_tree", &[&At(libc::AT_FDCWD), &text(&c), &"OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC"], &result);
-        owned(result)
-    }
-    plain(path.as_ref())
 }
 
 /// fsopen(2) (Linux 5.2): the beginning of a new instance of a file system, to be configured step by step.
@@ -1038,7 +1001,7 @@ pub fn execve(path: impl AsRef<Path>, argv: &[CString], env: &[CString]) -> io::
         };
         let (a, e) = (pointers(argv), pointers(env));
         let words: Vec<Text> = argv.iter().map(text).collect();
-        tell_before("execve", &[&text(&c), &List(&words), &Variables(e.as_ptr(), env.len())]);
+        tell_before("execve", &[&text(&c), &List(&words), &Variables(Some(e.as_ptr()), env.len())]);
         // SAFETY: NULL-terminated arrays of C strings that outlive the call.
         let result = check(unsafe { libc::execve(c.as_ptr(), a.as_ptr(), e.as_ptr()) });
         why_else("if possible: not this one");
@@ -1048,20 +1011,46 @@ pub fn execve(path: impl AsRef<Path>, argv: &[CString], env: &[CString]) -> io::
     plain(path.as_ref(), argv, env)
 }
 
-/// execveat(2) of an open file itself (`AT_EMPTY_PATH`). Returns only when it failed.
+/// execveat(2) of an open file itself (`AT_EMPTY_PATH`). Returns only when it failed. `foretell` tells the calls that
+/// the next program makes, where it is one that cannot tell them.
 #[track_caller]
-pub fn execveat(fd: &Fd, argv: &[CString], env: &[CString]) -> io::Error {
+pub fn execveat(fd: &Fd, argv: &[CString], env: &[CString], foretell: &dyn Fn()) -> io::Error {
     let (a, e) = (pointers(argv), pointers(env));
     let (empty, flags) = (c"", libc::AT_EMPTY_PATH);
     let words: Vec<Text> = argv.iter().map(text).collect();
-    let variables = Variables(e.as_ptr(), env.len());
+    let variables = Variables(Some(e.as_ptr()), env.len());
     tell_before("execveat", &[fd, &Text(b""), &List(&words), &variables, &Flags(flags as u64, AT)]);
+    foretell();
     // SAFETY: NULL-terminated arrays of C strings that outlive the call.
     let result =
         check(unsafe { libc::syscall(libc::SYS_execveat, fd.0, empty.as_ptr(), a.as_ptr(), e.as_ptr(), flags) });
     why_else("if possible: not this one");
     tell_failed("execveat", &result);
     result.err().unwrap_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+/// Tells fcntl(F_SETFD) of another program, before it is made.
+#[track_caller]
+pub fn foretell_close_on_exec(fd: c_int) {
+    tell_before("fcntl", &[&fd, &"F_SETFD", &"FD_CLOEXEC"]);
+}
+
+/// Tells execve(2) of another program, before it is made.
+#[track_caller]
+pub fn foretell_execve(path: &CString, argv: &[CString], env: &[CString]) {
+    let words: Vec<Text> = argv.iter().map(text).collect();
+    tell_before("execve", &[&text(path), &List(&words), &Variables(None::<*const c_char>, env.len())]);
+}
+
+/// The instructions of the stub: the bytes between its two labels.
+pub fn stub_code() -> &'static [u8] {
+    extern "C" {
+        static stub_begin: u8;
+        static stub_end: u8;
+    }
+    let (begin, end) = (&raw const stub_begin, &raw const stub_end);
+    // SAFETY: stub.rs puts both labels around bytes of one section that nobody writes.
+    unsafe { std::slice::from_raw_parts(begin, end as usize - begin as usize) }
 }
 
 /// How a process ended, as `wait4` reports it.
@@ -2170,7 +2159,7 @@ pub fn read_kernel_list(path: impl AsRef<Path>, limit: usize) -> io::Result<Vec<
 /// the kernel's that is a single entry, such as /proc/PID/status: they need no second read(2) to see the end.
 #[track_caller]
 pub fn read_open_file(file: &Fd, limit: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; 16 * 1024];
+    let mut bytes = vec![0; 4 * 1024];
     let length = read(file.raw(), &mut bytes)?;
     let whole = length < bytes.len();
     bytes.truncate(length);

@@ -76,26 +76,6 @@ pub fn speak(colour: bool) {
     });
 }
 
-/// How the narrator goes on in a program that this process becomes: `no`, or `-v` or `colour` and the descriptor.
-pub fn state() -> String {
-    NARRATOR.with(|narrator| match (narrator.verbose.get(), narrator.colour.get(), narrator.voice.get()) {
-        (false, ..) => "no".to_string(),
-        (true, false, voice) => format!("-v{voice}"),
-        (true, true, voice) => format!("colour{voice}"),
-    })
-}
-
-/// Goes on as [`state`] said.
-pub fn resume(state: &str) {
-    let (colour, voice) = match (state.strip_prefix("-v"), state.strip_prefix("colour")) {
-        (Some(voice), _) => (false, voice),
-        (_, Some(voice)) => (true, voice),
-        _ => return,
-    };
-    speak(colour);
-    set_voice(voice.parse().unwrap_or(sys::STDERR));
-}
-
 pub fn verbose() -> bool {
     NARRATOR.with(|narrator| narrator.verbose.get())
 }
@@ -267,7 +247,7 @@ const COLOURS: &[(&str, u8)] = &[
     ("bundle", 33),
     ("world", 32),
     ("network", 34),
-    ("sealed", 95),
+    ("command", 95),
     ("power", 31),
     ("end", 90),
     ("ask", 36),
@@ -321,17 +301,6 @@ mod tests {
         let counts = NARRATOR.with(|narrator| narrator.folded.take());
         assert_eq!(counts, Some(vec![("tee", 2), ("splice", 1)]));
         assert!(!counted("tee"), "nothing is folded any more");
-    }
-
-    #[test]
-    fn the_narrator_goes_on_in_the_next_program() {
-        assert_eq!(state(), "no");
-        for told in ["-v2", "colour4"] {
-            resume(told);
-            assert_eq!(state(), told);
-        }
-        NARRATOR.with(|narrator| narrator.verbose.set(false));
-        set_voice(sys::STDERR);
     }
 
     #[test]
