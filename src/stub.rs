@@ -7,8 +7,8 @@
 //! for, not 300 bytes, in a memfd that is sealed: nobody can change it, root included.
 //!
 //! `stub FILE ARGUMENT...` becomes FILE. Descriptor 3, the control socket, closes at that moment, which tells the
-//! engine that the command has started; where there is no such moment, the stub says why over it. It is not linked
-//! with a C library, whose start-up takes as long as half the mounts of a container, and is the same for every run.
+//! engine that the command has started; where there is no such moment, the stub says why over it. It has no C
+//! library: to start one takes as long as to make all of a container's mounts.
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
