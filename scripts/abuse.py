@@ -7,7 +7,7 @@
 
 flood: the same datagram as often as it goes for that time; replies are not read. Prints how many.
 
-crowds: WAVES questions at once, the n-th of which upstream.py answers after n * STEP ms; and in
+crowds: WAVES questions at once, new ones each time, the n-th of which upstream.py answers after n * STEP ms; and in
 the n-th STEP, ASKERS more who ask the n-th question. Prints the kilobytes that process PID has
 after each wave.
 
@@ -17,6 +17,7 @@ times and never read. Prints `holding`, and keeps them until it is killed.
 mute: an upstream at each of COUNT ports from PORT on, which never says anything, nor does the
 kernel in its place. Prints `ready`, and keeps them until it is killed.
 """
+import os
 import socket
 import struct
 import sys
@@ -49,7 +50,7 @@ def resident(pid):
 
 def crowds(place, waves, askers, step, pid):
     udp, step = connected(place), int(step)
-    questions = [struct.pack('!6H', 0, RD, 1, 0, 0, 0) + wire(f'slow-{n * step}.crowd{n}.test.') + b'\0\1\0\1'
+    questions = [struct.pack('!6H', 0, RD, 1, 0, 0, 0) + wire(f'slow-{n * step}.crowd{n}-{os.getpid()}.test.') + b'\0\1\0\1'
                  for n in range(1, int(waves) + 1)]
     start = time.monotonic()
     for question in questions:

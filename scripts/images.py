@@ -167,6 +167,9 @@ def configs():
         "user": dict(DEFAULT, User="alice"), "user-id": dict(DEFAULT, User="1000"),
         "user-group": dict(DEFAULT, User="alice:video"), "user-unknown": dict(DEFAULT, User="nobody-here"),
         "user-free": dict(DEFAULT, User="4321:8765"),
+        "odd-user": dict(DEFAULT, User=1000), "odd-cmd": dict(DEFAULT, Cmd=["sh", "-c", 7, "echo another"]),
+        "odd-workdir": dict(DEFAULT, WorkingDir="home"),
+        "many": dict(DEFAULT, Env=DEFAULT["Env"] + [f"V{n % 20000}={n}" for n in range(40000)]),
     }.items():
         out.image(tag, [base, home], config)
 

@@ -72,6 +72,7 @@ page_is '  a container can run' 0
 try as bare run busybox echo here
 is '  and one does' "$rc:$out" 0:here
 like '    with the same reason' "$err" 'one id only.*/etc/subuid'
+is '  nothing is left of the trials' "$(find "$room"/home/{sub,bare}/.config/mydocker/tmp -mindepth 1)" ''
 says 'a tool that has lost its power: no_new_privs' limited ids no_new_privs as sub setpriv --no-new-privs "$mydocker" check
 says 'the store of somebody else' missing store 'belongs to user' env MYDOCKER_HOME="$room/home/sub/.config/mydocker" mydocker check
 page_is '  no container' 1

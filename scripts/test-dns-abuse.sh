@@ -107,10 +107,13 @@ descriptors_come_back() {
 one_question_flood() {
     start_upstream a "$here:5310"
     serve_dns --upstream "$here:5310"
-    abuse flood "$dns_at:$dns_port" 4 "$(query 1111 silent.flood.test)" >/dev/null
     local most queries
+    for _ in 1 2 3 4 5 6; do # as long as it takes on a busy machine
+        abuse flood "$dns_at:$dns_port" 4 "$(query 1111 silent.flood.test)" >/dev/null
+        queries=$(counter queries)
+        ((queries <= 131072)) || break
+    done
     most=$(most_resident "$dns_pid")
-    queries=$(counter queries)
     ok "one question asked without end: it has arrived more often than may wait ($queries times)" \
         test "$queries" -gt 131072
     ok "  and takes no memory without end ($most kB)" test "$most" -lt 40000
@@ -120,9 +123,12 @@ one_question_flood() {
 crowds() {
     start_upstream a "$here:5310"
     serve_dns --upstream "$here:5310"
-    local sizes coalesced growth
-    sizes=$(abuse crowds "$dns_at:$dns_port" 8 20000 500 "$dns_pid" | xargs)
-    coalesced=$(counter coalesced)
+    local sizes before=0 coalesced growth
+    for _ in 1 2 3 4 5 6; do # on a busy machine they may not all come in time
+        sizes=$(abuse crowds "$dns_at:$dns_port" 8 20000 500 "$dns_pid" | xargs)
+        coalesced=$(($(counter coalesced) - before)) before=$(counter coalesced)
+        ((coalesced <= 100000)) || break
+    done
     ok "eight names, each with a crowd of its own: they have come ($coalesced)" test "$coalesced" -gt 100000
     # A crowd takes 3 MB, for which the allocator may ask for 6.
     growth=$(awk '{

@@ -168,7 +168,7 @@ done
 fails 'an index without the platform' 125 'not made for linux/mips .*it is for .*linux/s390x' \
     mydocker load --platform linux/mips -i "$room/multi.tar"
 new_store
-is 'all tags of a layout' "$(load -i "$layouts/config" | grep -c '^Loaded image: config:')" 12
+is 'all tags of a layout' "$(load -i "$layouts/config" | grep -c '^Loaded image: config:')" 16
 gives '  each of them runs' 'entry from cmd' run --pull never config:entry
 
 # What docker itself wrote, and others: made by hand.

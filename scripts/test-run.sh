@@ -21,6 +21,14 @@ gives 'an empty --entrypoint leaves the arguments' 'free' run --entrypoint '' te
 fails 'neither Cmd nor arguments' 125 'command' run test/config:nothing
 gives 'arguments where the image has no Cmd' 'x' run test/config:nothing echo x
 ok 'null in the place of lists' run test/config:null
+fails 'a User that is no string is not root' 125 'malformed: User is not a string' run test/config:odd-user id -u
+fails 'a Cmd with a number is not another command' 125 'malformed: Cmd is not a list of strings' run test/config:odd-cmd
+gives '  another may be said' said run test/config:odd-cmd echo said
+fails 'a working directory that is not absolute' 125 '"home" is not absolute' run test/config:odd-workdir
+gives '  another may be said' /home run -w /home test/config:odd-workdir pwd
+# What takes a step for each pair of them would take half a minute.
+gives '20,000 variables, each set twice: the last one counts' '20000 39999' \
+    timeout 10 "$room/bin/run" test/config:many sh -c 'echo $(env | grep -c ^V) $V19999'
 gives 'arguments reach the command byte by byte' "$(printf '[%s]' '' 'a b' $'new\nline' $'\xff\xfe' '$HOME' -v --rm -rm -- '*')" \
     run busybox sh -c 'printf "[%s]" "$@"' sh '' 'a b' $'new\nline' $'\xff\xfe' '$HOME' -v --rm -rm -- '*'
 gives 'options after the image belong to the command' '--rm -v -e x' run busybox echo --rm -v -e x

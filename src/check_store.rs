@@ -11,6 +11,7 @@ use libc::{MS_NODEV, MS_PRIVATE, MS_REC};
 use crate::check::{Page, Word};
 use crate::check_run::{error, UNTRIED};
 use crate::error::{Context, Result};
+use crate::idmap::IdMap;
 use crate::initramfs::RAMFS_MAGIC;
 use crate::job::{errno, in_child};
 use crate::store::{self, Store};
@@ -44,8 +45,11 @@ pub struct Ground {
 impl Drop for Ground {
     fn drop(&mut self) {
         if let Some(scratch) = &self.scratch {
-            // What cannot be removed goes with the next pull, which clears `tmp`.
-            let _stays = sys::if_possible(|| store::remove_tree(scratch));
+            // overlayfs has left a directory that only root of its user namespace may remove.
+            let _stays = sys::if_possible(|| match IdMap::or_why_single() {
+                Ok((map, _)) => store::remove_tree_mapped(scratch, &map),
+                Err(error) => Err(error),
+            });
         }
     }
 }

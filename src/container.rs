@@ -11,7 +11,7 @@
 //! "build" --------------------------------> mounts, pivot_root
 //!                         <---------------- "terminal" with the pty's master
 //! slirp4netns, if asked for <-------------- "namespace"
-//! "network" ------------------------------> capabilities, filter, groups, ids
+//! "network" ------------------------------> capabilities, filter, groups, ids; the stub
 //!                         <---------------- end of file: execve has happened
 //! relays the terminal and signals           the command
 //! wait4 <---------------------------------- exits
@@ -62,7 +62,7 @@ pub fn run(options: &RunOptions) -> Result<i32> {
     let store = Store::of_caller()?;
     let map = IdMap::of_caller()?;
     let (image, lock) = find_image(&store, options, &map)?;
-    let of_image = image.config.get("config").get("User").str().unwrap_or_default();
+    let of_image = describe::string(image.config.get("config"), "User")?;
     let found = user::find(options.user.as_deref().unwrap_or(of_image), &image.passwd, &image.group, &map)?;
 
     let on_rootfs = initramfs::is_left_to_child()?;

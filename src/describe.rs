@@ -3,7 +3,8 @@
 //! Image-spec `config.md` and `conversion.md` say how an image's config becomes a runtime's; docker says how
 //! options come into it. Pure but for the clock: whatever was to be found out was found out before.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 
 use crate::bundle::{self, Bundle, Network};
 use crate::error::{Error, Result};
@@ -11,6 +12,7 @@ use crate::facts::Facts;
 use crate::idmap::IdMap;
 use crate::json::Json;
 use crate::options::RunOptions;
+use crate::order;
 use crate::reference::Reference;
 use crate::sys;
 use crate::user;
@@ -32,11 +34,14 @@ pub fn bundle(
     let config = image.config.get("config");
     let hostname = options.hostname.clone().unwrap_or_else(|| id.to_string());
     let network = options.network.unwrap_or(Network::Slirp);
-    let of_image = config.get("WorkingDir").str().filter(|dir| dir.starts_with('/'));
+    let cwd = match &options.workdir {
+        Some(dir) => dir,
+        None => directory(config)?,
+    };
     Ok(Bundle {
         args: command(options, config)?,
-        env: environment(options, config, &hostname, found.home.as_deref(), terminal),
-        cwd: options.workdir.as_deref().or(of_image).unwrap_or("/").into(),
+        env: environment(options, config, &hostname, found.home.as_deref(), terminal)?,
+        cwd: cwd.into(),
         user: found.user,
         terminal,
         hostname,
@@ -55,21 +60,53 @@ pub fn bundle(
     })
 }
 
-fn strings(list: &Json) -> impl Iterator<Item = OsString> + '_ {
-    list.list().iter().filter_map(|element| element.str().map(OsString::from))
+/// A member of the image's config that is a list of strings, `null` where it is empty. What is anything else is
+/// refused: left out or read otherwise, another command would run than the one that the image names.
+fn strings(config: &Json, member: &str) -> Result<Vec<OsString>> {
+    let list = config.get(member);
+    let elements = match list {
+        Json::Null => Some(Vec::new()),
+        Json::List(elements) => elements.iter().map(|e| e.bytes().map(|b| OsStr::from_bytes(b).into())).collect(),
+        _ => None,
+    };
+    elements.ok_or_else(|| malformed(member, "a list of strings"))
+}
+
+/// A member that is a string, empty where there is none.
+pub fn string<'a>(config: &'a Json, member: &str) -> Result<&'a str> {
+    match config.get(member) {
+        Json::Null => Ok(""),
+        value => value.str().ok_or_else(|| malformed(member, "a string")),
+    }
+}
+
+fn malformed(member: &str, kind: &str) -> Error {
+    Error::new(format!("the image's config is malformed: {member} is not {kind} (OCI image-spec, config.md)"))
+}
+
+/// Where the command starts, if the user says nothing of it.
+fn directory(config: &Json) -> Result<&str> {
+    match string(config, "WorkingDir")? {
+        "" => Ok("/"),
+        dir if dir.starts_with('/') => Ok(dir),
+        dir => {
+            Err(Error::new(format!("the image's working directory {dir:?} is not absolute"))
+                .hint("-w DIR takes another"))
+        }
+    }
 }
 
 /// Entrypoint and Cmd; `--entrypoint` takes the place of both, arguments take the place of Cmd.
 fn command(options: &RunOptions, config: &Json) -> Result<Vec<OsString>> {
     let mut args: Vec<OsString> = match options.entrypoint.as_deref() {
-        None => strings(config.get("Entrypoint")).collect(),
+        None => strings(config, "Entrypoint")?,
         Some("") => Vec::new(),
         Some(program) => vec![program.into()],
     };
     if !options.command.is_empty() {
         args.extend(options.command.iter().cloned());
     } else if options.entrypoint.is_none() {
-        args.extend(strings(config.get("Cmd")));
+        args.extend(strings(config, "Cmd")?);
     }
     if args.is_empty() {
         return Err(
@@ -80,28 +117,31 @@ fn command(options: &RunOptions, config: &Json) -> Result<Vec<OsString>> {
 }
 
 /// What the image sets, what the engine adds, what the user says: of a name that occurs twice the last one
-/// counts. Nothing of the caller's environment goes along.
+/// counts, in the place of the first. Nothing of the caller's environment goes along.
 fn environment(
     options: &RunOptions,
     config: &Json,
     hostname: &str,
     home: Option<&str>,
     terminal: bool,
-) -> Vec<OsString> {
+) -> Result<Vec<OsString>> {
     let home = format!("HOME={}", home.filter(|dir| !dir.is_empty()).unwrap_or("/"));
-    let engine = [DEFAULT_PATH.to_string(), format!("HOSTNAME={hostname}"), home];
-    let term = terminal.then(|| "TERM=xterm".to_string());
-    let of_engine = engine.into_iter().chain(term).map(OsString::from);
-    let of_user = options.env.iter().cloned();
-    let mut env: Vec<OsString> = Vec::new();
-    for entry in of_engine.chain(strings(config.get("Env"))).chain(of_user) {
-        let name = |entry: &OsString| entry.to_string_lossy().split('=').next().map(str::to_string);
-        match env.iter_mut().find(|known| name(known) == name(&entry)) {
-            Some(known) => *known = entry,
-            None => env.push(entry),
-        }
-    }
-    env
+    let mut env: Vec<OsString> = vec![DEFAULT_PATH.into(), format!("HOSTNAME={hostname}").into(), home.into()];
+    env.extend(terminal.then(|| "TERM=xterm".into()));
+    env.extend(strings(config, "Env")?);
+    env.extend(options.env.iter().cloned());
+    Ok(last_words(env))
+}
+
+/// Sorted by name, for an image may set as many variables as it likes.
+fn last_words(env: Vec<OsString>) -> Vec<OsString> {
+    let name = |place: &usize| env[*place].as_bytes().split(|byte| *byte == b'=').next();
+    let mut places: Vec<usize> = (0..env.len()).collect();
+    order::sort_by(&mut places, |a, b| name(a).cmp(&name(b)));
+    let same = places.chunk_by(|a, b| name(a) == name(b));
+    let mut kept: Vec<(usize, usize)> = same.filter_map(|same| Some((*same.first()?, *same.last()?))).collect();
+    order::sort_by_key(&mut kept, |(first, _)| *first);
+    kept.into_iter().map(|(_, last)| env[last].clone()).collect()
 }
 
 #[cfg(test)]
@@ -135,6 +175,22 @@ mod tests {
     #[test]
     fn the_last_word_on_a_variable_counts() {
         let env = environment(&options(&["-e", "A=2", "-e", "B=3", "i"]), &config(), "h", Some("/root"), false);
-        assert_eq!(env, ["PATH=/bin", "HOSTNAME=h", "HOME=/root", "A=2", "B=3"]);
+        assert_eq!(env.unwrap(), ["PATH=/bin", "HOSTNAME=h", "HOME=/root", "A=2", "B=3"]);
+    }
+
+    #[test]
+    fn a_malformed_config_is_refused() {
+        for (member, value) in
+            [("Cmd", r#"["sh",7]"#), ("Entrypoint", r#""sh""#), ("Cmd", r#"[null]"#), ("Env", r#"{}"#)]
+        {
+            let config = json::parse(format!(r#"{{"Cmd":["c"],"{member}":{value}}}"#).as_bytes()).unwrap();
+            let options = options(&["i"]);
+            let made = command(&options, &config).and_then(|_| environment(&options, &config, "h", None, false));
+            assert!(made.unwrap_err().message.contains(member), "{member}: {value}");
+        }
+        let config = json::parse(b"{\"Cmd\":[\"a\xff\"],\"User\":1000,\"WorkingDir\":\"x\",\"Env\":null}").unwrap();
+        assert_eq!(strings(&config, "Cmd").unwrap(), [OsStr::from_bytes(b"a\xff")], "bytes, as execve(2) has them");
+        assert!(string(&config, "User").is_err() && directory(&config).is_err());
+        assert_eq!((string(&config, "Labels").unwrap(), strings(&config, "Env").unwrap().len()), ("", 0));
     }
 }

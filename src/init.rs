@@ -235,8 +235,8 @@ fn stay_bound(control: &Fd, ids_changed: bool) -> Result<()> {
     }
 }
 
-/// The file to execute, looked up in the container's own PATH as execvp(3) does: the first that may be executed, else
-/// the first that is there at all, of which execve(2) will say what is wrong with it.
+/// The file to execute, looked up in the container's own PATH: the first that may be executed, else the first that is
+/// there at all, of which execve(2) will say what is wrong with it.
 fn find_command(name: &OsStr, env: &[OsString]) -> Result<PathBuf> {
     let mut other = None;
     for path in candidates(name, env) {
@@ -245,7 +245,7 @@ fn find_command(name: &OsStr, env: &[OsString]) -> Result<PathBuf> {
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {}
             Ok(file) if file.kind() == libc::S_IFREG => {
                 sys::why("if possible: may it be executed?");
-                if sys::may_execute(&path).is_ok() {
+                if sys::access(&path, libc::X_OK).is_ok() {
                     return Ok(path);
                 }
                 other = other.or(Some(path));
@@ -254,9 +254,12 @@ fn find_command(name: &OsStr, env: &[OsString]) -> Result<PathBuf> {
         }
     }
     other.ok_or_else(|| {
-        Error::new(format!("{name:?}: no such command in the container"))
-            .with_code(NOT_FOUND)
-            .hint("is it in the image, and in its PATH?")
+        let hint = if name.as_bytes().contains(&b'/') {
+            "is it in the image?"
+        } else {
+            "is it in the image, and in its PATH?"
+        };
+        Error::new(format!("{name:?}: no such command in the container")).with_code(NOT_FOUND).hint(hint)
     })
 }
 

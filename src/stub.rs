@@ -4,7 +4,7 @@
 //! owner's can write to it. An image whose command is /proc/self/exe, or a script that begins with
 //! `#!/proc/self/exe`, has execve(2) itself follow that link (CVE-2019-5736). So it is not the engine that makes
 //! this last execve, but a program with nothing in it: the instructions below behind the headers that elf(5) asks
-//! for, not 300 bytes, in a memfd that is sealed: nobody can change it, root included.
+//! for, about 300 bytes, in a memfd that is sealed: nobody can change it, root included.
 //!
 //! `stub FILE ARGUMENT...` becomes FILE. Descriptor 3, the control socket, closes at that moment, which tells the
 //! engine that the command has started; where there is no such moment, the stub says why over it. It has no C
@@ -143,7 +143,7 @@ pub fn make() -> Result<Fd> {
         Some(libc::ENOSYS) => error.hint("the kernel needs CONFIG_MEMFD_CREATE"),
         _ => error,
     })?;
-    sys::why("not 300 bytes, none of them the engine's");
+    sys::why("about 300 bytes, none of them the engine's");
     sys::write_all(stub.raw(), &program(sys::stub_code())).context("write to a memfd")?;
     sys::why("nobody can write it from here on (CVE-2019-5736)");
     sys::seal(&stub).context("fcntl(F_ADD_SEALS)")?;
@@ -154,8 +154,8 @@ pub fn make() -> Result<Fd> {
 pub fn become_file(stub: &Fd, file: &Path, arguments: &[OsString], environment: &[OsString]) -> Result<Infallible> {
     let strings = |list: &[OsString]| list.iter().map(sys::cstr).collect::<std::io::Result<Vec<CString>>>();
     let words = [OsString::from("stub"), file.into()].into_iter().chain(arguments.iter().cloned()).collect::<Vec<_>>();
-    let words = strings(&words).context("the command's arguments")?;
-    let environment = strings(environment).context("the command's environment")?;
+    let words = strings(&words).map_err(|_| Error::new("the command, or an argument of it, holds a NUL byte"))?;
+    let environment = strings(environment).map_err(|_| Error::new("a variable holds a NUL byte"))?;
     sys::why("the stub: from here on /proc/PID/exe is no program of the host's");
     let error = sys::execveat(stub, &words, &environment, &|| {
         sys::why("the control socket closes when the command starts: that tells the engine so");
@@ -163,7 +163,10 @@ pub fn become_file(stub: &Fd, file: &Path, arguments: &[OsString], environment: 
         sys::why("the user's command");
         sys::foretell_execve(&words[1], &words[2..], &environment);
     });
-    Err(error).context("execveat of the stub")
+    Err(error).context("execveat of the stub, which becomes the command").map_err(|error| match error.errno {
+        Some(libc::E2BIG) => error.hint("the command's arguments and variables are too long: execve(2), \"Limits\""),
+        _ => error,
+    })
 }
 
 /// What the stub has said, as an error: 8 bytes of -errno, then the file; none where it did not come so far.

@@ -439,16 +439,6 @@ pub fn stat(path: impl AsRef<Path>) -> io::Result<Stat> {
     plain(path.as_ref())
 }
 
-/// faccessat(2): may this process's real ids execute it?
-#[track_caller]
-pub fn may_execute(path: &Path) -> io::Result<()> {
-    let c = cstr(path)?;
-    // SAFETY: the C string outlives the call.
-    let result = check(unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, c.as_ptr(), libc::X_OK) });
-    tell("faccessat", &[&At(libc::AT_FDCWD), &text(&c), &"X_OK"], &result);
-    result.map(drop)
-}
-
 /// fstat(2): of an open file.
 #[track_caller]
 pub fn fstat(fd: &Fd) -> io::Result<Stat> {
@@ -1004,7 +994,7 @@ pub fn execve(path: impl AsRef<Path>, argv: &[CString], env: &[CString]) -> io::
         tell_before("execve", &[&text(&c), &List(&words), &Variables(Some(e.as_ptr()), env.len())]);
         // SAFETY: NULL-terminated arrays of C strings that outlive the call.
         let result = check(unsafe { libc::execve(c.as_ptr(), a.as_ptr(), e.as_ptr()) });
-        why_else("if possible: not this one");
+        why_else("it has failed");
         tell_failed("execve", &result);
         result.err().unwrap_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
     }
@@ -1024,7 +1014,7 @@ pub fn execveat(fd: &Fd, argv: &[CString], env: &[CString], foretell: &dyn Fn())
     // SAFETY: NULL-terminated arrays of C strings that outlive the call.
     let result =
         check(unsafe { libc::syscall(libc::SYS_execveat, fd.0, empty.as_ptr(), a.as_ptr(), e.as_ptr(), flags) });
-    why_else("if possible: not this one");
+    why_else("it has failed, and the next program is not there to make its calls");
     tell_failed("execveat", &result);
     result.err().unwrap_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
 }
